@@ -1,0 +1,252 @@
+"""Every setting of mien and its default: frozen dataclasses, filled from TOML files and flags by `cli.py`.
+
+This is the only place where a default lives. The sentence under a field is its help text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from mien.errors import InputError
+
+AnnotationTarget = str
+Balance = Literal["none", "copies", "sampling", "logit_adjustment"]
+SEPosition = Literal["none", "pooled", "feature_map", "stem"]
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """How raw data sets become one prepared folder."""
+
+    size: int = 48
+    """Side of the packed square faces, in pixels."""
+    channels: Literal[1, 3] = 1
+    """1 packs grey (ITU-R BT.601), 3 packs RGB."""
+    splits: Literal["official", "balanced"] = "official"
+    """`official` keeps the splits that the sets came with; `balanced` draws validation and test with the same number of
+    images a class, by subject where known and by twin group otherwise."""
+    validation_per_class: int = 50
+    """Validation images of each class, for `balanced` splits."""
+    test_per_class: int = 50
+    """Test images of each class, for `balanced` splits."""
+    balance_target: int | None = None
+    """Training images of each class that the balance plan aims at; none means as many as the largest class has."""
+    target: AnnotationTarget | None = None
+    """What is learned: an annotation (`fer2013`), or its votes (`ferplus.votes`); none takes the richest one there is."""
+    labels: str = "emotions"
+    """The taxonomy: `emotions` (the eight; any other label is an error), `own` (the class names found in the data), or names
+    separated by commas."""
+    drawn_count: int = 4000
+    """How many faces are drawn when the source is `drawn`."""
+    drawn_label_noise: float = 0.0
+    """Share of the drawn training faces whose label is replaced by another class."""
+    template_sample: int = 400
+    """Packed faces in which the detector looks for the eyes, to measure the crop template; 0 measures none."""
+    seed: int = 0
+    """Seed of drawn faces and drawn splits."""
+
+
+@dataclass(frozen=True)
+class TrainingSetConfig:
+    """What a run reads from a prepared folder."""
+
+    target: AnnotationTarget | None = None
+    """What is learned: an annotation (`fer2013`), or its votes as soft labels (`ferplus.votes`); none takes the prepared
+    folder's own target."""
+    balance: Balance = "none"
+    """How the classes of the training split are brought to balance: `copies` repeats and augments training images by the manifest's balance plan (section 3.3), `sampling` draws classes
+    evenly, `logit_adjustment` adds the log prior to the logits in the loss (Menon et al., 2021)."""
+
+
+@dataclass(frozen=True)
+class SEConfig:
+    """The squeeze-and-excitation block (section 3.5)."""
+
+    position: SEPosition = "pooled"
+    """`pooled` excites the pooled feature (no squeeze), `feature_map` the encoder's last map, `stem` the patch embedding
+    before the encoder."""
+    reduction: int = 16
+    """Channels are reduced by this factor between the two layers of the excitation."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network."""
+
+    name: str = "compact_swin"
+    """`compact_swin` (built from the dimensions below) or any Swin that timm knows, such as
+    `swin_tiny_patch4_window7_224`."""
+    size: int = 48
+    """Side of the input, in pixels; faces of another size are resized."""
+    channels: Literal[1, 3] = 1
+    """Input channels: 1 grey or 3 RGB."""
+    mean: float = 0.5
+    """Subtracted from intensities in 0..1 (section 3.4)."""
+    std: float = 0.5
+    """Divides the centred intensities (section 3.4)."""
+    stem: Literal["conv", "patch"] = "conv"
+    """`conv` embeds patches of 4 px by three overlapping 3x3 convolutions, `patch` by one linear layer. `compact_swin`
+    only."""
+    embed_dim: int = 64
+    """Channels of the first stage; each later stage has twice as many. `compact_swin` only."""
+    depths: tuple[int, ...] = (2, 4, 2)
+    """Blocks of each stage. `compact_swin` only."""
+    num_heads: tuple[int, ...] = (2, 4, 8)
+    """Attention heads of each stage. `compact_swin` only."""
+    window: int = 6
+    """Side of an attention window, in tokens. `compact_swin` only."""
+    drop_path: float = 0.1
+    """Stochastic depth of the last block; grows linearly from 0."""
+    pretrained: str | None = None
+    """Starting weights: none, `hub` (timm's, needs a network), a .safetensors file, or a run's folder."""
+    se: SEConfig = field(default_factory=SEConfig)
+    """The squeeze-and-excitation block."""
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes of the training batch, drawn anew for each image and epoch."""
+
+    rotation: float = 10.0
+    """Largest rotation, in degrees (section 3.3)."""
+    translation: float = 0.0
+    """Largest shift along each axis, as a share of the side."""
+    scale: float = 0.0
+    """Largest change of size, as a share: 0.1 draws from 0.9 to 1.1."""
+    flip: float = 0.0
+    """Probability of a mirror image."""
+    autocontrast: float = 0.5
+    """Probability that intensities are stretched to the full range (section 3.3)."""
+    brightness: float = 0.0
+    """Largest change of brightness, as a share of the full range."""
+    contrast: float = 0.0
+    """Largest change of contrast, as a share."""
+    erasing: float = 0.0
+    """Probability that a random rectangle is replaced by noise (Zhong et al., 2020)."""
+    mixup: float = 0.0
+    """Alpha of the Beta distribution of mixup's weight (Zhang et al., 2018); 0 is off."""
+
+
+@dataclass(frozen=True)
+class SAMConfig:
+    """Sharpness-aware minimization (Foret et al., 2021; section 3.6)."""
+
+    rho: float = 0.0
+    """Radius of the perturbation; 0 trains with the base optimizer alone."""
+    adaptive: bool = False
+    """Scale the perturbation by the weights (ASAM, Kwon et al., 2021); use about ten times the rho."""
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """The optimizer and its schedule."""
+
+    name: Literal["sgd", "adamw"] = "adamw"
+    """The base optimizer."""
+    lr: float = 1e-3
+    """Peak learning rate."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Moment decay rates of AdamW."""
+    weight_decay: float = 0.05
+    """Decoupled weight decay; biases, norms and position tables are left out."""
+    schedule: Literal["cosine", "step"] = "cosine"
+    """`cosine` falls to `final_lr`, `step` multiplies by `gamma` every `step_epochs` epochs."""
+    warmup_epochs: float = 1.0
+    """Epochs over which the rate rises linearly from 0; `cosine` only."""
+    final_lr: float = 1e-5
+    """Where the cosine ends."""
+    step_epochs: int = 10
+    """Epochs between two falls of the step schedule."""
+    gamma: float = 0.1
+    """Factor of a fall of the step schedule."""
+    clip_norm: float | None = None
+    """Largest gradient norm; with SAM it is applied before the second step only, since the first is normalised."""
+    sam: SAMConfig = field(default_factory=SAMConfig)
+    """Sharpness-aware minimization around the base optimizer."""
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """The loop."""
+
+    epochs: int = 20
+    """Passes over the training split."""
+    batch_size: int = 128
+    """Images of one optimizer step."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of training: bf16 autocast over fp32 weights, or fp32; `auto` takes bf16 where the processor has it.
+    Validation is always fp32."""
+    label_smoothing: float = 0.0
+    """Share of the target spread evenly over the classes."""
+    ema: float = 0.0
+    """Decay a step of the running average of the weights that is validated and kept; 0 is off."""
+    selection: Literal["accuracy", "macro_recall", "nll"] = "accuracy"
+    """Validation figure that chooses the checkpoint (section 3.6: accuracy)."""
+    threads: int = 0
+    """Processor threads; 0 takes all cores."""
+    seed: int = 0
+    """Seed of initial weights, order, augmentation and stochastic depth."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One training run: everything that a result depends on, besides the data."""
+
+    training_set: TrainingSetConfig = field(default_factory=TrainingSetConfig)
+    """What is read."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The network."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Random changes of the training batch."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    """Optimizer and schedule."""
+    train: LoopConfig = field(default_factory=LoopConfig)
+    """The loop."""
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A config as plain JSON-ready values."""
+    return dataclasses.asdict(config)
+
+
+def run_config_from(values: dict[str, Any], *, where: str) -> RunConfig:
+    """A config from plain values, such as a config.json or a parsed TOML file.
+
+    Args:
+        values: nested tables; what is missing takes its default.
+        where: named in the message.
+
+    Raises:
+        InputError: an unknown key, or a value of another type.
+    """
+    # The parser is the one judge of types and unknown keys, for files as for flags; it costs 0.1 s to import.
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(RunConfig)
+    try:
+        parsed = parser.instantiate(parser.parse_object(values))
+    except ArgumentError as error:
+        raise InputError(f"{where}: {' '.join(str(error).split())}.") from None
+    return RunConfig(**{f.name: parsed[f.name] for f in dataclasses.fields(RunConfig)})
+
+
+def read_run_config(path: Path) -> RunConfig:
+    """A config from a TOML file.
+
+    Raises:
+        InputError: there is no such file, it is not TOML, or a key or value does not fit.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such config file; mien's own lie in the folder configs.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not TOML ({error}).") from None
+    return run_config_from(values, where=str(path))

@@ -1,0 +1,1 @@
+"""Data sets in, one manifest and one pack out."""

@@ -1,0 +1,91 @@
+"""Training batches from the pack: which images an epoch holds, in what order.
+
+The order of epoch e is drawn from (seed, e) alone, so a resumed run needs no sampler state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mien.config import Balance
+from mien.errors import InputError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's images, as they lie in the pack."""
+
+    faces: Tensor
+    """uint8 [B, C, H, W]."""
+    targets: Tensor
+    """float32 [B, K], soft labels that sum to 1."""
+    labels: Tensor
+    """int64 [B], the most probable class."""
+    rows: npt.NDArray[np.int64]
+    """int64 [B], rows of the pack."""
+
+
+class TrainingBatches:
+    """The training split as batches.
+
+    Args:
+        pack: uint8 [N, C, H, W], memory-mapped.
+        rows: int64 [n], the pack's rows of the training split.
+        labels: int64 [n], class of each.
+        targets: float32 [n, K], soft label of each.
+        copies: int32 [n], how often each image comes in an epoch under the balance plan.
+        balance: how the classes are brought to balance.
+        batch_size: images a step; the rest of an epoch that does not fill a batch is left out.
+        seed: of the order.
+
+    Raises:
+        InputError: the balance plan leaves no image.
+    """
+
+    def __init__(
+        self,
+        pack: npt.NDArray[np.uint8],
+        rows: npt.NDArray[np.int64],
+        labels: npt.NDArray[np.int64],
+        targets: npt.NDArray[np.float32],
+        copies: npt.NDArray[np.int32],
+        *,
+        balance: Balance,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        self.pack = pack
+        self.rows, self.labels, self.targets = rows, labels, targets
+        self.balance = balance
+        self.seed = seed
+        self._pool = np.repeat(np.arange(len(rows)), copies) if balance == "copies" else np.arange(len(rows))
+        if len(self._pool) == 0:
+            raise InputError("data.balance: the balance plan keeps no training image; prepare the data again.")
+        self.batch_size = min(batch_size, len(self._pool))
+        self.steps_per_epoch = len(self._pool) // self.batch_size
+
+    def order(self, epoch: int) -> npt.NDArray[np.int64]:
+        """int64 [steps_per_epoch, batch_size]: positions in `rows` for each step of an epoch."""
+        random = np.random.default_rng((self.seed, epoch))
+        wanted = self.steps_per_epoch * self.batch_size
+        if self.balance == "sampling":
+            weights = 1 / np.bincount(self.labels, minlength=self.targets.shape[1]).clip(min=1)[self.labels]
+            drawn = random.choice(self._pool, wanted, p=weights / weights.sum())
+        else:
+            drawn = random.permutation(self._pool)[:wanted]
+        return drawn.reshape(self.steps_per_epoch, self.batch_size)
+
+    def batch(self, positions: npt.NDArray[np.int64]) -> Batch:
+        """The images at one step's positions."""
+        rows = self.rows[positions]
+        return Batch(
+            faces=torch.from_numpy(np.ascontiguousarray(self.pack[rows])),
+            targets=torch.from_numpy(self.targets[positions]),
+            labels=torch.from_numpy(self.labels[positions]),
+            rows=rows,
+        )

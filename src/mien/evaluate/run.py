@@ -1,0 +1,38 @@
+"""`mien evaluate`: a run's checkpoint on one split, in fp32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mien.data.prepare import load_prepared
+from mien.evaluate.split import predict_split, score_split, split_targets, write_evaluation
+from mien.models.saved import read_run
+
+
+def evaluate_run(
+    run: Path, data: Path | None = None, *, split: str = "test", views: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """Score the checkpoint that validation chose.
+
+    Args:
+        run: a run's folder; `evaluation/` is written there.
+        data: a prepared folder; none takes the one that the run was trained on.
+        split: `train`, `validation` or `test`.
+        views: label views to score; none takes all classes, and the 7-class view where the run has one.
+
+    Returns:
+        Figures, one entry a view.
+
+    Raises:
+        InputError: run or data cannot be used, or the split is empty.
+    """
+    saved = read_run(run)
+    prepared = load_prepared(data or Path(saved.record["data"]))
+    targets = split_targets(prepared, saved.config.training_set.target, split, saved.labels)
+    predictions = predict_split(saved.model(), prepared.pack, targets, saved.config.model)
+    wanted = views or ["all", *saved.record["views"]]
+    figures = [score_split(predictions, targets, view=view) for view in wanted]
+    write_evaluation(run, predictions, figures)
+    return figures

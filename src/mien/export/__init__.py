@@ -1,0 +1,1 @@
+"""A run becomes an ONNX file that carries its card."""

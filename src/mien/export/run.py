@@ -1,0 +1,34 @@
+"""`mien export`: a run's checkpoint becomes one ONNX file that carries its card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mien.card import ModelCard
+from mien.errors import InputError
+from mien.evaluate.split import read_evaluation
+from mien.export.onnx import export_model
+from mien.models.saved import read_run
+from mien.train.run import model_card
+
+
+def export_run(run: Path, path: Path) -> ModelCard:
+    """Write the checkpoint that validation chose.
+
+    Args:
+        run: a run's folder.
+        path: the .onnx file to write.
+
+    Returns:
+        The card inside the file; it holds the figures of every split that was evaluated.
+
+    Raises:
+        InputError: the run cannot be read, or has kept no weights.
+    """
+    if path.suffix != ".onnx":
+        raise InputError(f"{path}: the exported file's name must end in .onnx.")
+    saved = read_run(run)
+    figures = [entry for split in ("validation", "test") for entry in read_evaluation(run, split) or []]
+    card = model_card(saved, *figures)
+    export_model(saved.model(), card, path)
+    return card

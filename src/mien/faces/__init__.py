@@ -1,0 +1,1 @@
+"""Detector, landmarks, alignment, crop."""

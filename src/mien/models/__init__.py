@@ -1,0 +1,1 @@
+"""Swin, squeeze-and-excitation, and what they are compared with."""

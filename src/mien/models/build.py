@@ -1,0 +1,54 @@
+"""A config becomes a network with its starting weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from mien.config import ModelConfig
+from mien.errors import InputError
+from mien.models.swin import ExpressionSwin, build_encoder
+from mien.models.weights import hub_failure, load_weights, read_tensors, weights_path
+
+
+def build_model(config: ModelConfig, classes: int, *, starting_weights: bool = True) -> ExpressionSwin:
+    """The network of a config, on the CPU, in training mode.
+
+    Args:
+        config: dimensions, SE position, where starting weights come from.
+        classes: number of logits.
+        starting_weights: read `config.pretrained`; off where a checkpoint is loaded next anyway.
+
+    Raises:
+        InputError: the config names something that does not exist; the hub cannot be reached.
+        CheckpointError: the starting weights do not fit.
+    """
+    from_hub = starting_weights and config.pretrained == "hub"
+    if from_hub and config.name == "compact_swin":
+        raise InputError("model.pretrained: no hub has weights for compact_swin; give a .safetensors file or a run.")
+    # timm reports a missing network, a missing repository and missing weights by different exceptions.
+    try:
+        encoder = build_encoder(config, hub_weights=from_hub)
+    except InputError:
+        raise
+    except Exception as error:
+        if from_hub:
+            raise hub_failure(config.name, error) from error
+        raise InputError(f"model: {config.name} cannot be built at {config.size} px ({error}).") from error
+    model = ExpressionSwin(encoder, classes, config.se)
+    if starting_weights and config.pretrained not in (None, "hub"):
+        _load_starting_weights(model, Path(str(config.pretrained)))
+    return model
+
+
+def _load_starting_weights(model: nn.Module, source: Path) -> None:
+    path = weights_path(source)
+    head = read_tensors(path).get("head.weight")
+    expected = model.state_dict()["head.weight"]
+    load_weights(model, path, except_head=head is None or head.shape != expected.shape)
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Trainable parameters."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

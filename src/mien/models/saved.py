@@ -1,0 +1,68 @@
+"""Reading a run's folder back: its config, its class names, the weights that validation chose."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mien.config import RunConfig, run_config_from
+from mien.errors import InputError
+from mien.models.build import build_model
+from mien.models.swin import ExpressionSwin
+from mien.models.weights import BEST, load_weights
+
+CONFIG = "config.json"
+"""The resolved config of a run."""
+RUN = "run.json"
+"""What else a run's result depends on: class names, target, manifest hash, versions, processor, git commit."""
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A run's folder, read."""
+
+    folder: Path
+    config: RunConfig
+    record: dict[str, Any]
+    """What run.json holds."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the logits."""
+        return tuple(self.record["labels"])
+
+    def model(self) -> ExpressionSwin:
+        """The network with the weights that validation chose, on the CPU, in evaluation mode.
+
+        Raises:
+            InputError: the run has not kept any weights yet.
+            CheckpointError: the weights do not fit the run's config.
+        """
+        path = self.folder / BEST
+        if not path.is_file():
+            raise InputError(f"{path}: the run has kept no weights yet; continue it with mien train --resume {self.folder}.")
+        model = build_model(self.config.model, len(self.labels), starting_weights=False)
+        load_weights(model, path)
+        return model.eval()
+
+
+def read_run(folder: Path) -> SavedRun:
+    """Read config.json and run.json of a run's folder.
+
+    Raises:
+        InputError: the folder is missing or is no run.
+    """
+    values = {}
+    for name in (CONFIG, RUN):
+        path = folder / name
+        if not path.is_file():
+            raise InputError(f"{folder}: no run there (it has no {name}); give the folder that mien train wrote.")
+        try:
+            values[name] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{path}: not JSON ({error}).") from None
+    if not isinstance(values[RUN], dict) or not values[RUN].get("labels"):
+        raise InputError(f"{folder / RUN}: it names no labels; the file is damaged.")
+    return SavedRun(folder, run_config_from(values[CONFIG], where=str(folder / CONFIG)), values[RUN])

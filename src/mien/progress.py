@@ -1,0 +1,92 @@
+"""Progress on standard error: a bar with rate and ETA on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+
+class _RateColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f} {task.fields.get('unit', 'images')}/s" if speed else "", style="cyan")
+
+
+class Reporter:
+    """Where a long stage says how far it is.
+
+    Args:
+        console: where lines and bars go; standard error by default, so that results on standard output stay clean.
+        quiet: say nothing.
+    """
+
+    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
+        self.console = console or Console(stderr=True, quiet=quiet, highlight=False)
+        self._progress: Progress | None = None
+
+    def say(self, text: str) -> None:
+        """Print one line above any bar."""
+        self.console.print(text, markup=False)
+
+    @contextmanager
+    def bar(self, description: str, total: int | None, *, done: int = 0, unit: str = "images") -> Iterator[Bar]:
+        """A bar that lives as long as the block; bars inside the block come below it.
+
+        Args:
+            description: what is being done.
+            total: how many units there are; none where it is not known.
+            done: units already done.
+            unit: what is counted.
+        """
+        outermost = self._progress is None
+        if outermost:
+            self._progress = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                _RateColumn(),
+                TimeElapsedColumn(),
+                TextColumn("ETA"),
+                TimeRemainingColumn(),
+                console=self.console,
+                transient=True,
+                disable=not self.console.is_terminal,
+            )
+            self._progress.start()
+        assert self._progress is not None
+        task = self._progress.add_task(description, total=total, completed=done, unit=unit)
+        try:
+            yield Bar(self._progress, task)
+        finally:
+            self._progress.remove_task(task)
+            if outermost:
+                self._progress.stop()
+                self._progress = None
+
+
+class Bar:
+    """One running bar."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress = progress
+        self._task = task
+
+    def advance(self, count: int = 1, description: str | None = None) -> None:
+        """Count units as done, and say something else in front of the bar."""
+        self._progress.update(self._task, advance=count, description=description)

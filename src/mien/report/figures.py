@@ -1,0 +1,282 @@
+"""The report's figures, drawn by matplotlib as inline SVG from what a run or the manifest holds.
+
+Colours are CSS variables that the page sets for light and dark, with fallbacks that are legible on white;
+lines differ by marker and dash as well as by colour. Text stays text. The same data give the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from mien.data import balance
+from mien.data.targets import Targets
+from mien.report.document import Drawing
+from mien.report.tables import Column, ViewFigures
+
+INK, RULE, CELL, ON_CELL = "#010101", "#010102", "#010103", "#010104"
+SERIES = tuple(f"#0201{i:02d}" for i in range(1, 7))
+"""Stand-ins: matplotlib knows no CSS variable, so that these are replaced in the SVG."""
+_CSS = {
+    INK: "currentColor",
+    RULE: "var(--rule, #b8bec6)",
+    CELL: "var(--cell, #08519c)",
+    ON_CELL: "var(--on-cell, #ffffff)",
+    **{
+        stand_in: f"var(--series-{i}, {colour})"
+        for i, (stand_in, colour) in enumerate(
+            zip(SERIES, ("#0072b2", "#c65102", "#00805d", "#a8447f", "#8a6500", "#4d4d4d"), strict=True), 1
+        )
+    },
+}
+MARKERS = ("o", "s", "^", "D", "v", "P")
+WIDTH = 4.6
+"""Inches; wide enough for eight class names and narrow enough for a phone."""
+MAX_CLASSES_WITH_TEXT = 12
+"""Largest confusion matrix whose cells are labelled; the names of more classes would not be legible."""
+_SETTINGS: Any = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.5,
+    "xtick.color": RULE,
+    "ytick.color": RULE,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "text.color": INK,
+    "legend.frameon": False,
+}
+
+
+def class_count_drawings(targets: Targets) -> tuple[Drawing, ...]:
+    """Fig. 2: images of each class, one drawing a split; training before and after the balance plan.
+
+    Args:
+        targets: all kept rows of a manifest under a target, as `Manifest.target` gives.
+
+    Returns:
+        One drawing for each of train, validation and test that holds an image.
+    """
+    drawings = []
+    for split, title in (("train", "Training"), ("validation", "Validation"), ("test", "Test")):
+        part = targets.only(split)
+        if len(part) == 0:
+            continue
+        before = balance.class_counts(part.labels, len(part.classes))
+        groups = {"images": before}
+        if split == "train":
+            after = balance.class_counts(part.labels, len(part.classes), part.copies)
+            groups = {"before balancing": before, "after balancing": after}
+        drawings.append(_count_drawing(split, title, part.classes, groups))
+    return tuple(drawings)
+
+
+def _count_drawing(
+    split: str, title: str, classes: Sequence[str], groups: Mapping[str, balance.Index]
+) -> Drawing:
+    with rc_context(_SETTINGS):
+        height = 0.75 + 0.19 * len(classes) * (len(groups) + 0.5) + 0.2 * (len(groups) > 1)
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        axes = figure.subplots()
+        thickness = 0.8 / len(groups)
+        for i, (label, counts) in enumerate(groups.items()):
+            places = np.arange(len(classes)) + (i - (len(groups) - 1) / 2) * thickness
+            bars = axes.barh(places, counts, height=thickness * 0.92, color=SERIES[i], label=label)
+            axes.bar_label(bars, [f"{count:,}" for count in counts], padding=2, fontsize=7.5)
+        axes.set_yticks(range(len(classes)), [_short(name, 18) for name in classes])
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+        axes.margins(x=0.14)
+        axes.set_xlabel("images")
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        if len(groups) > 1:
+            figure.legend(loc="outside upper center", ncols=2)
+        told = "; ".join(
+            f"{label}: " + ", ".join(f"{name} {count:,}" for name, count in zip(classes, counts, strict=True))
+            for label, counts in groups.items()
+        )
+        alt = f"{title} split, images of each class. {told}."
+        total = ", ".join(f"{int(counts.sum()):,} {label}" for label, counts in groups.items())
+        return Drawing(_svg(figure, f"counts-{split}", alt), alt, f"{title}: {total}")
+
+
+def curve_drawings(columns: Sequence[Column]) -> tuple[Drawing, ...]:
+    """Fig. 5: training and validation accuracy and loss by epoch, one line a run; none without a history."""
+    drawn = [column for column in columns if any(run.history for run in column.runs)]
+    if not drawn:
+        return ()
+    return (
+        _curve_drawing("accuracy", drawn, "train_accuracy", "accuracy"),
+        _curve_drawing("loss", drawn, "train_loss", "nll"),
+    )
+
+
+def _curve_drawing(what: str, columns: Sequence[Column], training: str, validation: str) -> Drawing:
+    with rc_context(_SETTINGS):
+        figure = Figure(figsize=(WIDTH, 2.9 + 0.2 * len(columns)), layout="constrained")
+        axes = figure.subplots()
+        handles = [
+            Line2D([], [], color=INK, linestyle="-", label="validation"),
+            Line2D([], [], color=INK, linestyle=(0, (3, 2)), linewidth=1.0, label="training"),
+        ]
+        told = []
+        for i, column in enumerate(columns):
+            colour, marker = SERIES[i % len(SERIES)], MARKERS[i % len(MARKERS)]
+            handles.append(
+                Line2D([], [], color=colour, marker=marker, markersize=4, label=_legend(column.name))
+            )
+            for run in column.runs:
+                if run.history:
+                    _draw_run(axes, run.history, training, validation, colour, marker)
+                    told.append(_told_curve(column, run.seed, run.history, validation))
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.set_ylabel("accuracy" if what == "accuracy" else "loss (nats)")
+        if what == "accuracy":
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        figure.legend(handles=handles, loc="outside lower left", ncols=1 if len(columns) > 2 else 2)
+        alt = f"Training and validation {what} by epoch. {' '.join(told)}"
+        caption = f"{what.capitalize()} by epoch" + (
+            "" if what == "accuracy" else "; validation: negative log-likelihood"
+        )
+        return Drawing(_svg(figure, f"curves-{what}", alt), alt, caption)
+
+
+def _draw_run(
+    axes: Axes, history: Sequence[Mapping[str, Any]], training: str, validation: str, colour: str, marker: str
+) -> None:
+    epochs = [entry["epoch"] for entry in history]
+    axes.plot(
+        epochs, [entry[training] for entry in history], color=colour, linestyle=(0, (3, 2)), linewidth=1.0
+    )
+    axes.plot(
+        epochs,
+        [entry["validation"][validation] for entry in history],
+        color=colour,
+        linewidth=1.6,
+        marker=marker,
+        markersize=3.5,
+        markevery=max(1, len(epochs) // 8),
+    )
+
+
+def _told_curve(column: Column, seed: int, history: Sequence[Mapping[str, Any]], validation: str) -> str:
+    values = [float(entry["validation"][validation]) for entry in history]
+    best = int(np.argmax(values) if validation == "accuracy" else np.argmin(values))
+    value = f"{values[best]:.1%}" if validation == "accuracy" else f"{values[best]:.3f}"
+    epoch = history[best]["epoch"]
+    return f"{column.name}, seed {seed}: validation best {value} at epoch {epoch} of {len(history)}."
+
+
+def confusion_drawing(name: str, figures: ViewFigures, *, key: str, seeds: int = 1) -> Drawing:
+    """A confusion matrix, each row's shares as shade and percent, with the counts.
+
+    Args:
+        name: of the column.
+        figures: of one label view.
+        key: unlike any other drawing's of the report.
+        seeds: how many runs the counts are summed over.
+    """
+    counts = np.array(figures.confusion, dtype=np.int64)
+    shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
+    size = len(figures.labels)
+    with rc_context({**_SETTINGS, "axes.grid": False}):
+        figure = Figure(figsize=(WIDTH, WIDTH), layout="constrained")
+        axes = figure.subplots()
+        axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal")
+        for row, column in np.ndindex(size, size):
+            share = float(shares[row, column])
+            corner = (column - 0.48, row - 0.48)
+            axes.add_patch(
+                Rectangle(corner, 0.96, 0.96, facecolor=CELL, edgecolor="none", alpha=round(share, 3))
+            )
+            if size <= MAX_CLASSES_WITH_TEXT and counts[row, column]:
+                # Dark ink reads on the shade up to three quarters of it, white above that, in both themes.
+                ink = ON_CELL if share > 0.75 else INK
+                axes.text(
+                    column, row - 0.12, f"{100 * share:.0f}", color=ink, fontsize=8, ha="center", va="center"
+                )
+                axes.text(
+                    column,
+                    row + 0.26,
+                    f"{counts[row, column]:,}",
+                    color=ink,
+                    fontsize=5.5,
+                    ha="center",
+                    va="center",
+                )
+        names = [_short(label, 14) for label in figures.labels]
+        axes.set_xticks(range(size), names, rotation=40, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(size), names)
+        axes.tick_params(length=0)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("labelled")
+        axes.spines[:].set_visible(False)
+        alt = _told_confusion(name, figures.labels, shares)
+        over = f", summed over {seeds} seeds" if seeds > 1 else ""
+        caption = f"{name}: percent of the labelled class, counts below{over}"
+        return Drawing(_svg(figure, key, alt), alt, caption)
+
+
+def _told_confusion(name: str, labels: Sequence[str], shares: np.ndarray[Any, np.dtype[np.float64]]) -> str:
+    told = []
+    for row, label in enumerate(labels):
+        others = [(float(shares[row, column]), other) for column, other in enumerate(labels) if column != row]
+        share, other = max(others, default=(0.0, ""))
+        mistaken = f", most often mistaken for {other} ({share:.0%})" if share else ""
+        told.append(f"{label} {shares[row, row]:.0%} right{mistaken}")
+    return f"Confusion matrix of {name}. {'; '.join(told)}."
+
+
+def _short(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def _legend(name: str) -> str:
+    # matplotlib leaves out labels that start with an underscore.
+    return " " + _short(name, 44) if name.startswith("_") else _short(name, 44)
+
+
+def _svg(figure: Figure, key: str, alt: str) -> str:
+    """The figure as one `<svg>` element: no prolog, no metadata, ids of its own, colours as CSS variables."""
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with rc_context({"svg.hashsalt": key}), warnings.catch_warnings():
+        # Text stays text, so a class name in a script that the measuring font lacks is drawn by the reader's
+        # own font.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    drawn = buffer.getvalue()
+    box = re.search(r'viewBox="([^"]+)"', drawn)
+    if box is None:
+        raise ValueError(f"drawing {key}: matplotlib wrote no viewBox.")
+    body = drawn[drawn.index(">", box.end()) + 1 :]
+    # matplotlib's own style sheet would apply to the whole page.
+    body = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", body, count=1, flags=re.DOTALL)
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, count=1, flags=re.DOTALL)
+    body = body.replace("xlink:href", "href")
+    body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{key}-", body)
+    body = re.sub("|".join(_CSS), lambda found: _CSS[found.group()], body)
+    style = "stroke-linejoin:round;stroke-linecap:butt"
+    head = f'<svg role="img" aria-label="{escape(alt)}" viewBox="{box[1]}" style="{style}">'
+    return head + "\n".join(line.rstrip() for line in body.splitlines() if line.strip())

@@ -1,0 +1,1 @@
+"""Reading faces with the exported file: numpy and onnxruntime only."""

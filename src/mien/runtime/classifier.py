@@ -1,0 +1,257 @@
+"""A trained model in use: an ONNX file that carries its card, on onnxruntime and numpy (section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import InputError
+from mien.faces.align import crop_face
+from mien.faces.detector import Detections, Detector
+from mien.images import ImageSource, load_image
+from mien.preprocess import to_input
+from mien.runtime.face import Face
+from mien.runtime.model_file import (
+    INPUT_NAME,
+    MAX_BYTES,
+    OUTPUT_NAME,
+    bundled_path,
+    card_of,
+    check_network,
+    model_file,
+    open_session,
+)
+from mien.runtime.probabilities import Prior, probabilities
+
+_BATCH = 64
+
+
+class Classifier:
+    """Cropped faces in, logits or probabilities out.
+
+    Args:
+        path: an ONNX file written by `mien export`.
+        threads: processor threads of onnxruntime.
+        max_bytes: a larger file is refused.
+
+    Raises:
+        InputError: no such file, too large, not an ONNX file, without a card or with one this mien cannot
+            read, or a network whose input or output is not what its card says.
+    """
+
+    def __init__(self, path: str | Path, *, threads: int = 1, max_bytes: int = MAX_BYTES) -> None:
+        self.path = Path(path)
+        if threads < 1:
+            raise InputError(f"threads must be 1 or more, not {threads}.")
+        self._session = open_session(self.path, threads, max_bytes)
+        self.card = card_of(self._session, self.path)
+        check_network(self._session, self.card, self.path)
+
+    def logits(self, faces: NDArray[np.uint8], *, batch: int = _BATCH) -> NDArray[np.float32]:
+        """The network's raw answer, before temperature.
+
+        Args:
+            faces: uint8 [N,H,W,C], C = 1 (grey) or 3 (RGB), cropped; resized to the card's size where it
+                differs.
+            batch: faces that go through the network at once.
+
+        Returns:
+            float32 [N,K] in the order of the card's labels.
+
+        Raises:
+            InputError: `faces` has another dtype or shape, or `batch` is below 1.
+        """
+        if batch < 1:
+            raise InputError(f"batch must be 1 or more, not {batch}.")
+        card = self.card
+        parts = [np.zeros((0, len(card.labels)), dtype=np.float32)]
+        for start in range(0, max(1, len(faces)), batch):
+            inputs = to_input(
+                faces[start : start + batch],
+                size=card.size,
+                channels=card.channels,
+                mean=card.mean,
+                std=card.std,
+            )
+            if len(inputs):
+                parts.append(self._session.run([OUTPUT_NAME], {INPUT_NAME: inputs})[0])
+        return np.concatenate(parts)
+
+    def classify(
+        self,
+        crops: NDArray[np.uint8],
+        *,
+        prior: Prior = "training",
+        view: str | Sequence[str] = "all",
+        batch: int = _BATCH,
+    ) -> NDArray[np.float32]:
+        """Calibrated probabilities of cropped faces.
+
+        Args:
+            crops: uint8 [N,H,W,C], C = 1 (grey) or 3 (RGB).
+            prior: how often each class is expected; see `probabilities`.
+            view: the classes that are allowed, such as ``"7"``.
+            batch: faces that go through the network at once.
+
+        Returns:
+            float32 [N,K] in the order of the card's labels; masked classes are 0, every row sums to 1.
+
+        Raises:
+            InputError: the faces, the prior or the view cannot be used.
+        """
+        return probabilities(self.logits(crops, batch=batch), self.card, prior=prior, view=view)
+
+
+class Model(Classifier):
+    """Whole pictures in, faces with their emotions out.
+
+    Args:
+        path: an ONNX file written by `mien export`.
+        detector: ``"mtcnn"`` (made on first use), any `Detector`, or ``"none"`` or None for pictures that are
+            crops already.
+        threads: processor threads of onnxruntime.
+        max_bytes: a larger model file is refused.
+
+    Raises:
+        InputError: as `Classifier`, or an unknown detector.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        detector: Detector | Literal["mtcnn", "none"] | None = "mtcnn",
+        threads: int = 1,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        if isinstance(detector, str) and detector not in ("mtcnn", "none"):
+            raise InputError(f'detector must be "mtcnn", "none" or a Detector, not {detector!r}.')
+        super().__init__(path, threads=threads, max_bytes=max_bytes)
+        self._detector = detector
+        self._threads = threads
+
+    @property
+    def detector(self) -> Detector | None:
+        """The face detector, made on first use; None where pictures are crops already."""
+        if self._detector is None or self._detector == "none":
+            return None
+        if isinstance(self._detector, str):
+            from mien.faces.mtcnn import MTCNNDetector
+
+            self._detector = MTCNNDetector(threads=self._threads)
+        return self._detector
+
+    def read(
+        self, picture: ImageSource, *, prior: Prior = "training", view: str | Sequence[str] = "all"
+    ) -> list[Face]:
+        """The faces of a picture, the surest detection first; none where no face is found.
+
+        Args:
+            picture: a path, the bytes of an image file, a PIL image, or uint8 RGB [H,W,3] or grey [H,W].
+            prior: how often each class is expected: ``"training"``, ``"uniform"``, or a share for each class.
+            view: ``"all"``, ``"7"``, a view of the card, or the names to keep.
+
+        Raises:
+            UnreadableImage: the picture cannot be decoded, or is too large.
+            InputError: the prior or the view cannot be used.
+        """
+        rgb = load_image(picture)
+        detector = self.detector
+        if detector is None:
+            return [self._face_of_crop(rgb, prior, view)]
+        return self.describe(rgb, detector.detect(rgb), prior=prior, view=view)
+
+    def describe(
+        self,
+        rgb: NDArray[np.uint8],
+        found: Detections,
+        *,
+        prior: Prior = "training",
+        view: str | Sequence[str] = "all",
+    ) -> list[Face]:
+        """The emotions of faces that were found already, in the order of `found`.
+
+        Args:
+            rgb: uint8 RGB [H,W,3].
+            found: where its faces are.
+            prior: as in `read`.
+            view: as in `read`.
+
+        Raises:
+            InputError: the prior or the view cannot be used.
+        """
+        size = self.card.size
+        crops = np.zeros((len(found), size, size, 3), dtype=np.uint8)
+        for i, crop in enumerate(crops):
+            crop[...], _ = crop_face(
+                rgb, landmarks=found.landmarks[i], box=found.boxes[i], template=self.card.template, size=size
+            )
+        shares = self.classify(crops, prior=prior, view=view)
+        return [
+            self._face(
+                _box_of(found.boxes[i]),
+                tuple((float(x), float(y)) for x, y in found.landmarks[i]),
+                float(found.scores[i]),
+                row,
+                view,
+            )
+            for i, row in enumerate(shares)
+        ]
+
+    def _face_of_crop(self, rgb: NDArray[np.uint8], prior: Prior, view: str | Sequence[str]) -> Face:
+        row = self.classify(rgb[None], prior=prior, view=view)[0]
+        height, width = rgb.shape[:2]
+        return self._face((0.0, 0.0, float(width), float(height)), None, None, row, view)
+
+    def _face(
+        self,
+        box: tuple[float, float, float, float],
+        landmarks: tuple[tuple[float, float], ...] | None,
+        score: float | None,
+        shares: NDArray[np.float32],
+        view: str | Sequence[str],
+    ) -> Face:
+        kept = set(self.card.view(view))
+        named = {name: float(p) for name, p in zip(self.card.labels, shares, strict=True) if name in kept}
+        emotion = max(named, key=lambda name: named[name])
+        threshold = self.card.abstain_threshold
+        return Face(
+            box=box,
+            landmarks=landmarks,
+            detection_score=score,
+            probabilities=named,
+            emotion=emotion,
+            confidence=named[emotion],
+            abstained=threshold is not None and named[emotion] < threshold,
+        )
+
+
+def load(
+    path: str | Path | None = None,
+    *,
+    detector: Detector | Literal["mtcnn", "none"] | None = "mtcnn",
+    threads: int = 1,
+) -> Model:
+    """Open a trained model.
+
+    Args:
+        path: an ONNX file written by `mien export`, or a run's folder that holds ``model.onnx``; none takes
+            the model that comes with mien.
+        detector: ``"mtcnn"``, any `Detector`, or ``"none"`` or None for pictures that are crops already.
+        threads: processor threads of onnxruntime.
+
+    Raises:
+        InputError: there is no such model, or it cannot be used; the message says why.
+    """
+    return Model(
+        bundled_path() if path is None else model_file(Path(path)), detector=detector, threads=threads
+    )
+
+
+def _box_of(box: NDArray[np.float32]) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = (float(value) for value in box)
+    return x0, y0, x1, y1

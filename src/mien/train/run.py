@@ -1,0 +1,216 @@
+"""One training run from a config and a prepared folder to a run's folder that says all that its result depends on.
+
+A run's folder: config.json (resolved), run.json (class names, target, manifest hash, versions, processor, git commit),
+history.jsonl, last.safetensors (to resume), best.safetensors (what validation chose), card.json, evaluation/.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mien import __version__
+from mien.card import RESEARCH_USE_LICENCE, CropTemplate, ModelCard
+from mien.config import RunConfig, to_dict
+from mien.data.dataset import TrainingBatches
+from mien.data.prepare import Prepared, load_prepared
+from mien.data.targets import Targets
+from mien.errors import InputError
+from mien.evaluate.split import SplitPredictions, predict_split, score_split, split_targets, write_evaluation
+from mien.files import write_json, write_text
+from mien.models.build import build_model, parameter_count
+from mien.models.saved import CONFIG, RUN, SavedRun, read_run
+from mien.progress import Reporter
+from mien.train.checkpoint import LAST
+from mien.train.loop import TrainingLoop, autocast_precision
+
+CARD = "card.json"
+"""The model card in a run's folder."""
+
+
+def train_run(config: RunConfig, data: Path, out: Path, *, reporter: Reporter) -> dict[str, Any]:
+    """Train from the start.
+
+    Args:
+        config: everything but the data.
+        data: a prepared folder.
+        out: the run's folder; it must not hold a run yet.
+        reporter: where progress goes.
+
+    Returns:
+        The validation figures of the checkpoint that was kept, in fp32: what `mien evaluate` gives for it.
+
+    Raises:
+        InputError: data or config cannot be used; nothing is written then.
+        TrainingDiverged: the loss is not finite.
+        KeyboardInterrupt: stopped; the run can be resumed.
+    """
+    if (out / CONFIG).exists():
+        raise InputError(f"{out} already holds a run; continue it with mien train --resume {out}, or name another --out.")
+    prepared = load_prepared(data)
+    loop, record = _assemble(config, prepared, data, out, reporter)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / RUN, record)
+    write_json(out / CONFIG, to_dict(config))
+    return _fit(loop, SavedRun(out, config, record), prepared, reporter)
+
+
+def resume_run(out: Path, *, reporter: Reporter, data: Path | None = None) -> dict[str, Any]:
+    """Continue a run from its last checkpoint, or from the start where it has none; a finished run is scored again.
+
+    Args:
+        out: the run's folder.
+        reporter: where progress goes.
+        data: the prepared folder, where it has moved since.
+
+    Raises:
+        InputError: no run there, or the data is not what it was trained on.
+        CheckpointError: the checkpoint does not fit the run's config.
+    """
+    saved = read_run(out)
+    folder = data or Path(saved.record["data"])
+    prepared = load_prepared(folder)
+    if prepared.manifest.hash() != saved.record["manifest_hash"]:
+        raise InputError(f"{folder}: its manifest is not the one that {out} was trained on; give that data with --data.")
+    loop, _ = _assemble(saved.config, prepared, folder, out, reporter)
+    if (out / LAST).is_file():
+        loop.resume()
+        reporter.say(f"continuing {out} after epoch {loop.position.epoch}, step {loop.position.step}")
+    return _fit(loop, saved, prepared, reporter)
+
+
+def _assemble(
+    config: RunConfig, prepared: Prepared, data: Path, out: Path, reporter: Reporter
+) -> tuple[TrainingLoop, dict[str, Any]]:
+    target = config.training_set.target
+    targets = prepared.manifest.target(target)
+    training = split_targets(prepared, target, "train", ())
+    validation = split_targets(prepared, target, "validation", ())
+    torch.manual_seed(config.train.seed)
+    model = build_model(config.model, len(targets.classes))
+    batches = TrainingBatches(
+        prepared.pack,
+        training.pack_rows,
+        training.labels,
+        training.soft,
+        training.copies,
+        balance=config.training_set.balance,
+        batch_size=config.train.batch_size,
+        seed=config.train.seed,
+    )
+
+    def validate(network: nn.Module) -> dict[str, Any]:
+        return score_split(predict_split(network, prepared.pack, validation, config.model), validation)
+
+    loop = TrainingLoop(model, batches, config, out, validate=validate, reporter=reporter)
+    return loop, _record(config, prepared, targets, training, data, model)
+
+
+def _record(
+    config: RunConfig, prepared: Prepared, targets: Targets, training: Targets, data: Path, model: nn.Module
+) -> dict[str, Any]:
+    """run.json: what a result depends on besides the config."""
+    packages = ("torch", "timm", "lightning-fabric", "numpy", "polars", "scikit-learn")
+    return {
+        "mien": __version__,
+        "labels": list(targets.classes),
+        "views": {name: list(view) for name, view in prepared.manifest.info.views.items()},
+        "target": targets.name,
+        "rule": targets.rule,
+        "data": str(data),
+        "manifest_hash": prepared.manifest.hash(),
+        "training_images": len(training),
+        "training_counts": training.class_counts(),
+        "sets": sorted(set(training.sets)),
+        "template": prepared.manifest.info.template,
+        "parameters": parameter_count(model),
+        "precision": autocast_precision(config.train),
+        "threads": config.train.threads or os.cpu_count() or 1,
+        "seed": config.train.seed,
+        "git_commit": _git_commit(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "processor": torch.cpu.get_capabilities().get("cpu_name") or platform.machine(),
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the checkout that mien runs from; None where it is installed from a wheel."""
+    here = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def _fit(loop: TrainingLoop, saved: SavedRun, prepared: Prepared, reporter: Reporter) -> dict[str, Any]:
+    position = loop.fit()
+    minutes = position.seconds / 60
+    reporter.say(f"trained {position.epoch} epochs in {minutes:.1f} min; kept epoch {position.best_epoch}")
+    model = saved.model()
+    validation = split_targets(prepared, saved.config.training_set.target, "validation", saved.labels)
+    predictions = predict_split(model, prepared.pack, validation, saved.config.model)
+    figures = score_split(predictions, validation)
+    write_evaluation(saved.folder, predictions, [figures])
+    write_text(saved.folder / CARD, model_card(saved, figures).to_json() + "\n")
+    return figures
+
+
+def model_card(saved: SavedRun, *figures: dict[str, Any]) -> ModelCard:
+    """The card of a run's model.
+
+    Args:
+        saved: the run.
+        figures: what `score_split` gave, one entry a split and label view.
+    """
+    record, model = saved.record, saved.config.model
+    counts = np.array([record["training_counts"][name] for name in saved.labels], dtype=float)
+    if saved.config.training_set.balance != "none":
+        counts = np.ones(len(counts))
+    template = CropTemplate(**_points(record["template"])) if record["template"] else None
+    return ModelCard(
+        name=saved.folder.name,
+        labels=saved.labels,
+        size=model.size,
+        channels=model.channels,
+        mean=model.mean,
+        std=model.std,
+        views={name: tuple(view) for name, view in record["views"].items()},
+        template=template,
+        prior=dict(zip(saved.labels, (counts / counts.sum()).tolist(), strict=True)),
+        metrics=[_metric(entry) for entry in figures],
+        training_data=[{"sets": record["sets"], "target": record["target"], "images": record["training_images"]}],
+        manifest_hash=record["manifest_hash"],
+        licence=RESEARCH_USE_LICENCE if {"fer2013", "ferplus"} & set(record["sets"]) else "",
+    )
+
+
+def _points(template: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in template.items()}
+
+
+def _metric(figures: dict[str, Any]) -> dict[str, Any]:
+    values = {name: value for name, value in figures.items() if isinstance(value, float)}
+    return {
+        "split": figures["split"],
+        "rule": figures["rule"],
+        "labels": figures["view"],
+        "count": figures["count"],
+        "values": values,
+    }

@@ -1,0 +1,96 @@
+import dataclasses
+
+import pytest
+import torch
+
+from mien.config import ModelConfig, SEConfig
+from mien.errors import InputError
+from mien.models.build import build_model, parameter_count
+from mien.models.swin import ExpressionSwin
+
+TINY = ModelConfig(embed_dim=16, depths=(1, 2), num_heads=(2, 4), drop_path=0.0)
+
+
+@pytest.mark.parametrize("position", ["none", "pooled", "feature_map", "stem"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_logits_and_gradients_at_every_se_position(position: str, channels: int) -> None:
+    config = dataclasses.replace(TINY, channels=channels, se=SEConfig(position, 4))
+    model = build_model(config, 8)
+    logits = model(torch.randn(2, channels, 48, 48))
+    assert logits.shape == (2, 8)
+    logits.sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+    assert (sum("se." in name for name, _ in model.named_parameters()) > 0) == (position != "none")
+
+
+@pytest.mark.parametrize(
+    ("position", "width"), [("none", 32), ("pooled", 32), ("feature_map", 32), ("stem", 16)]
+)
+def test_features_before_and_after_se(position: str, width: int) -> None:
+    model = build_model(dataclasses.replace(TINY, se=SEConfig(position, 4)), 8).eval()
+    before, after = model.features(torch.randn(3, 1, 48, 48))
+    assert before.shape == after.shape == (3, width)
+    assert torch.equal(before, after) == (position == "none")
+
+
+@pytest.mark.parametrize("position", ["pooled", "feature_map", "none"])
+def test_the_head_reads_the_features_after_se(position: str) -> None:
+    model = build_model(dataclasses.replace(TINY, se=SEConfig(position, 4)), 8).eval()
+    x = torch.randn(3, 1, 48, 48)
+    torch.testing.assert_close(model.head(model.features(x).after_se), model(x))
+
+
+def test_without_se_and_stem_it_is_timms_swin() -> None:
+    from timm.models.swin_transformer import SwinTransformer
+
+    reference = SwinTransformer(
+        img_size=48, patch_size=4, in_chans=3, num_classes=5, embed_dim=16, depths=(1, 1), num_heads=(2, 4), window_size=6
+    ).eval()
+    config = ModelConfig(
+        channels=3, stem="patch", embed_dim=16, depths=(1, 1), num_heads=(2, 4), se=SEConfig("none")
+    )
+    model = build_model(config, 5).eval()
+    state = {k: v for k, v in reference.state_dict().items() if not k.startswith("head.")}
+    model.encoder.load_state_dict(state)
+    model.head.load_state_dict(reference.head.fc.state_dict())
+    x = torch.randn(2, 3, 48, 48)
+    torch.testing.assert_close(model(x), reference(x))
+
+
+def test_the_compact_default_holds_at_most_five_million_parameters() -> None:
+    assert parameter_count(build_model(ModelConfig(), 8)) <= 5_000_000
+
+
+def test_a_timm_name_at_another_size() -> None:
+    model = build_model(ModelConfig(name="swin_tiny_patch4_window7_224", size=64, channels=1), 8)
+    assert isinstance(model, ExpressionSwin)
+    assert model.channels == 768
+    assert model.eval()(torch.randn(1, 1, 64, 64)).shape == (1, 8)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"name": "swine_tiny"}, "swine_tiny"),
+        ({"size": 50}, "50 px"),
+        ({"num_heads": (3, 6)}, "3 heads"),
+        ({"depths": (1,)}, "model.depths"),
+        ({"pretrained": "hub"}, "compact_swin"),
+        ({"pretrained": "nowhere.safetensors"}, "nowhere.safetensors"),
+    ],
+)
+def test_what_cannot_be_built_is_said_in_one_sentence(change: dict[str, object], word: str) -> None:
+    with pytest.raises(InputError, match=word) as caught:
+        build_model(dataclasses.replace(TINY, **change), 8)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_network_is_said_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+
+    def unreachable(*_args: object, **_kwargs: object) -> None:
+        raise OSError("we couldn't connect to the hub")
+
+    monkeypatch.setattr(timm, "create_model", unreachable)
+    with pytest.raises(InputError, match=r"could not be had .*\.safetensors"):
+        build_model(ModelConfig(name="swin_tiny_patch4_window7_224", size=224, pretrained="hub"), 8)

@@ -1,0 +1,94 @@
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from mien import files
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_text_replaces_the_old_file(tmp_path):
+    target = tmp_path / "new" / "a.txt"
+    files.write_text(target, "one")
+    files.write_text(target, "zwei, zweit: é")
+    assert target.read_text(encoding="utf-8") == "zwei, zweit: é"
+    assert names(target.parent) == ["a.txt"]
+
+
+def test_a_failure_keeps_the_old_file_and_leaves_nothing(tmp_path):
+    target = tmp_path / "a.txt"
+    files.write_text(target, "old")
+
+    def fail():
+        with files.replacing(target) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail()
+    assert target.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_written_files_are_readable_like_any_new_file(tmp_path):
+    files.write_text(tmp_path / "a.txt", "x")
+    (tmp_path / "b.txt").write_text("x")
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == stat.S_IMODE(
+        (tmp_path / "b.txt").stat().st_mode
+    )
+
+
+def test_json_is_utf8_and_ends_with_a_newline(tmp_path):
+    files.write_json(tmp_path / "a.json", {"name": "mien é", "values": [1, None]})
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert text.endswith("}\n")
+    assert "é" in text
+    assert json.loads(text) == {"name": "mien é", "values": [1, None]}
+
+
+def test_sha256_of_a_file(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert (
+        files.sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
+
+
+def test_a_folder_is_replaced_whole(tmp_path):
+    out = tmp_path / "out"
+    for text in ("one", "two"):
+        with files.replacing_folder(out) as folder:
+            (folder / f"{text}.txt").write_text(text)
+    assert names(out) == ["two.txt"]
+    assert names(tmp_path) == ["out"]
+    (tmp_path / "plain").mkdir()
+    assert stat.S_IMODE(out.stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+def test_a_linked_folder_stays_a_link(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with files.replacing_folder(tmp_path / "link") as folder:
+        (folder / "a.txt").write_text("a")
+    assert (tmp_path / "link").is_symlink()
+    assert names(tmp_path / "real") == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failure_keeps_the_old_folder_and_leaves_nothing(tmp_path, error):
+    out = tmp_path / "out"
+    with files.replacing_folder(out) as folder:
+        (folder / "old.txt").write_text("old")
+
+    def fail():
+        with files.replacing_folder(out) as folder:
+            (folder / "half.txt").write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert names(out) == ["old.txt"]
+    assert names(tmp_path) == ["out"]
