@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +44,12 @@ def drawn_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny() -> RunConfig:
     """A run that ends in seconds: two stages of one block, SE, SAM, every augmentation, two epochs, fp32."""
     return RunConfig(
-        model=ModelConfig(embed_dim=16, depths=(1, 1), num_heads=(2, 4), drop_path=0.2, se=SEConfig("pooled", 4)),
-        augment=AugmentConfig(translation=0.1, scale=0.1, flip=0.5, brightness=0.1, contrast=0.1, erasing=0.5),
+        model=ModelConfig(
+            embed_dim=16, depths=(1, 1), num_heads=(2, 4), drop_path=0.2, se=SEConfig("pooled", 4)
+        ),
+        augment=AugmentConfig(
+            translation=0.1, scale=0.1, flip=0.5, brightness=0.1, contrast=0.1, erasing=0.5
+        ),
         optim=OptimConfig(lr=2e-3, sam=SAMConfig(rho=0.05)),
         train=LoopConfig(epochs=2, batch_size=32, precision="fp32", ema=0.9, threads=1),
     )
@@ -66,14 +68,3 @@ def trained(tiny: RunConfig, drawn_folder: Path, tmp_path_factory: pytest.TempPa
 def quiet() -> Reporter:
     """Says nothing."""
     return Reporter(quiet=True)
-
-
-@pytest.fixture
-def silence() -> Iterator[Reporter]:
-    """A reporter that says nothing."""
-    yield quiet()
-
-
-def with_epochs(config: RunConfig, epochs: int) -> RunConfig:
-    """The same run, longer or shorter."""
-    return dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=epochs))

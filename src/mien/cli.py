@@ -1,7 +1,7 @@
 """The command line: each verb imports its stage inside its function, so that `mien --help` is quick.
 
-Exit codes: 0 done; 1 reading or writing failed, or a run diverged; 2 something passed in cannot be used; 130 stopped by
-Ctrl-C. A message is one sentence on standard error; results go to standard output.
+Exit codes: 0 done; 1 reading or writing failed, or a run diverged; 2 something passed in cannot be used; 130
+stopped by Ctrl-C. A message is one sentence on standard error; results go to standard output.
 """
 
 from __future__ import annotations
@@ -15,14 +15,24 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 
 from mien import __version__
-from mien.config import PrepareConfig, RunConfig, read_run_config
+from mien.config import PrepareConfig, RunConfig
 from mien.errors import InputError, MienError, MissingExtra
 
 EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
-_TRAINING_PACKAGES = ("torch", "timm", "polars", "sklearn", "lightning_fabric", "safetensors", "jinja2", "matplotlib", "onnx")
+_TRAINING_PACKAGES = (
+    "torch",
+    "timm",
+    "polars",
+    "sklearn",
+    "lightning_fabric",
+    "safetensors",
+    "jinja2",
+    "matplotlib",
+    "onnx",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,9 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
         parser, verbs = _parser()
-        parsed = parser.instantiate(parser.parse_args(arguments))
+        parsed = parser.instantiate(parser.parse_args(given or ["--help"]))
         name = parsed.verb
         options = parsed[name]
         if name == "data":
@@ -81,7 +92,9 @@ def _parser() -> tuple[ArgumentParser, dict[str, Verb]]:
     commands.add_subcommand("evaluate", _evaluate_parser(), help="score a run's checkpoint on a split")
     commands.add_subcommand("export", _export_parser(), help="write a run as an ONNX file")
     commands.add_subcommand("report", _report_parser(), help="one HTML page from runs")
-    commands.add_subcommand("reproduce", _reproduce_parser(), help="the columns of the paper's Table 2, start to end")
+    commands.add_subcommand(
+        "reproduce", _reproduce_parser(), help="the columns of the paper's Table 2, start to end"
+    )
     commands.add_subcommand("predict", _predict_parser(), help="read the faces in pictures")
     return parser, {
         "data prepare": _prepare,
@@ -104,7 +117,9 @@ def _prepare_parser() -> ArgumentParser:
         "Read raw data sets and write one folder with manifest.parquet, pack.npy and card.md. "
         "Example: mien data prepare fer2013=fer2013.csv ferplus=fer2013new.csv --out hybrid"
     )
-    parser.add_argument("sources", nargs="+", help="NAME=PATH of each set, one PATH whose layout is found out, or `drawn`")
+    parser.add_argument(
+        "sources", nargs="+", help="NAME=PATH of each set, one PATH whose layout is found out, or `drawn`"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_class_arguments(PrepareConfig)
     return parser
@@ -144,7 +159,9 @@ def _sources(given: Sequence[str]) -> Any:
 
 
 def _inspect_parser() -> ArgumentParser:
-    parser = _new("Print what a prepared folder holds: counts, what was dropped and why, the manifest's hash.")
+    parser = _new(
+        "Print what a prepared folder holds: counts, what was dropped and why, the manifest's hash."
+    )
     parser.add_argument("folder", type=Path, help="folder that mien data prepare wrote")
     return parser
 
@@ -157,13 +174,18 @@ def _inspect(options: Namespace) -> None:
 
 def _train_parser() -> ArgumentParser:
     parser = _new(
-        "Train a model. Example: mien train --config configs/compact/swin_se_sam.toml --data hybrid --out runs/a; "
+        "Train a model. Example: "
+        "mien train --config configs/compact/swin_se_sam.toml --data hybrid --out runs/a; "
         "mien train --resume runs/a",
     )
     parser.add_argument("--config", action="config", help="TOML file with any of the settings below")
     parser.add_argument("--data", type=Path | None, help="folder that mien data prepare wrote")
     parser.add_argument("--out", type=Path | None, help="folder of the run")
-    parser.add_argument("--resume", type=Path | None, help="continue this run with its own config; only --data may stand beside it")
+    parser.add_argument(
+        "--resume",
+        type=Path | None,
+        help="continue this run with its own config; only --data may stand beside it",
+    )
     parser.add_class_arguments(RunConfig)
     return parser
 
@@ -176,7 +198,9 @@ def _train(options: Namespace) -> None:
         run, figures = options.resume, resume_run(options.resume, reporter=Reporter(), data=options.data)
     else:
         if options.data is None or options.out is None:
-            raise InputError("mien train needs --data (a prepared folder) and --out (the run's folder), or --resume RUN.")
+            raise InputError(
+                "mien train needs --data (a prepared folder) and --out (the run's folder), or --resume RUN."
+            )
         config = RunConfig(**{name: options[name] for name in RunConfig.__dataclass_fields__})
         run, figures = options.out, train_run(config, options.data, options.out, reporter=Reporter())
     _print_figures(run, [figures])
@@ -199,12 +223,18 @@ def _print_figures(run: Path, entries: Sequence[dict[str, Any]]) -> None:
 
 
 def _evaluate_parser() -> ArgumentParser:
-    parser = _new("Score the checkpoint that validation chose, in fp32. Example: mien evaluate runs/a --split test")
+    parser = _new(
+        "Score the checkpoint that validation chose, in fp32. Example: mien evaluate runs/a --split test"
+    )
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument("--data", type=Path | None, help="prepared folder; the run's own by default")
-    parser.add_argument("--split", choices=("train", "validation", "test"), default="test", help="which images")
     parser.add_argument(
-        "--labels", type=str | None, help="`all`, `7` (contempt left out) or names; by default all, and 7 where it applies"
+        "--split", choices=("train", "validation", "test"), default="test", help="which images"
+    )
+    parser.add_argument(
+        "--labels",
+        type=str | None,
+        help="`all`, `7` (contempt left out) or names; by default all, and 7 where it applies",
     )
     return parser
 
@@ -217,9 +247,13 @@ def _evaluate(options: Namespace) -> None:
 
 
 def _export_parser() -> ArgumentParser:
-    parser = _new("Write a run as an ONNX file that carries its card. Example: mien export runs/a --out a.onnx")
+    parser = _new(
+        "Write a run as an ONNX file that carries its card. Example: mien export runs/a --out a.onnx"
+    )
     parser.add_argument("run", type=Path, help="folder of the run")
-    parser.add_argument("--out", type=Path | None, help="file to write; model.onnx in the run's folder by default")
+    parser.add_argument(
+        "--out", type=Path | None, help="file to write; model.onnx in the run's folder by default"
+    )
     return parser
 
 
@@ -235,7 +269,9 @@ def _report_parser() -> ArgumentParser:
     parser = _new("One self-contained HTML page from runs. Example: mien report runs/* --out report.html")
     parser.add_argument("runs", type=Path, nargs="+", help="folders of runs")
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="file to write")
-    parser.add_argument("--data", type=Path | None, help="prepared folder, for the class counts; the runs' own by default")
+    parser.add_argument(
+        "--data", type=Path | None, help="prepared folder, for the class counts; the runs' own by default"
+    )
     return parser
 
 
@@ -247,12 +283,20 @@ def _report(options: Namespace) -> None:
 
 def _reproduce_parser() -> ArgumentParser:
     parser = _new(
-        "Train, score and report the columns of the paper's Table 2; a second call continues where the first stopped. "
+        "Train, score and report the columns of the paper's Table 2; a second call continues where the first "
+        "stopped. "
         "Example: mien reproduce --recipe configs/compact --data hybrid --out runs/table2"
     )
-    parser.add_argument("--recipe", type=Path, default=Path("configs/compact"), help="folder of configs, or one config to ablate")
+    parser.add_argument(
+        "--recipe",
+        type=Path,
+        default=Path("configs/compact"),
+        help="folder of configs, or one config to ablate",
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder that mien data prepare wrote")
-    parser.add_argument("--out", type=Path, default=Path("runs/reproduce"), help="folder of the runs and the report")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/reproduce"), help="folder of the runs and the report"
+    )
     parser.add_argument("--seeds", type=int, default=1, help="runs of each column")
     parser.add_argument("--epochs", type=int | None, help="epochs instead of the configs'")
     parser.add_argument("--threads", type=int | None, help="processor threads instead of the configs'")
@@ -280,12 +324,18 @@ def _reproduce(options: Namespace) -> None:
 
 
 def _predict_parser() -> ArgumentParser:
-    parser = _new("Read the faces in pictures. Example: mien predict holiday/ --model runs/a/model.onnx --csv faces.csv")
+    parser = _new(
+        "Read the faces in pictures. Example: mien predict holiday/ --model runs/a/model.onnx --csv faces.csv"
+    )
     parser.add_argument("paths", nargs="+", help="pictures, folders or patterns")
-    parser.add_argument("--model", type=Path | None, help=".onnx file or run's folder; the bundled model by default")
+    parser.add_argument(
+        "--model", type=Path | None, help=".onnx file or run's folder; the bundled model by default"
+    )
     parser.add_argument("--crops", action="store_true", help="the pictures are cropped faces: detect nothing")
     parser.add_argument("--labels", type=str, default="all", help="`all`, `7` (contempt left out) or names")
-    parser.add_argument("--prior", choices=("training", "uniform"), default="training", help="class shares to expect")
+    parser.add_argument(
+        "--prior", choices=("training", "uniform"), default="training", help="class shares to expect"
+    )
     parser.add_argument("--csv", type=Path | None, help="write a table there")
     parser.add_argument("--json", type=Path | None, help="write everything there")
     return parser

@@ -27,25 +27,28 @@ class PrepareConfig:
     channels: Literal[1, 3] = 1
     """1 packs grey (ITU-R BT.601), 3 packs RGB."""
     splits: Literal["official", "balanced"] = "official"
-    """`official` keeps the splits that the sets came with; `balanced` draws validation and test with the same number of
-    images a class, by subject where known and by twin group otherwise."""
+    """`official` keeps the splits that the sets came with; `balanced` draws validation and test with the same
+    number of images a class, by subject where known and by twin group otherwise."""
     validation_per_class: int = 50
     """Validation images of each class, for `balanced` splits."""
     test_per_class: int = 50
     """Test images of each class, for `balanced` splits."""
     balance_target: int | None = None
-    """Training images of each class that the balance plan aims at; none means as many as the largest class has."""
+    """Training images of each class that the balance plan aims at; none means as many as the largest class
+    has."""
     target: AnnotationTarget | None = None
-    """What is learned: an annotation (`fer2013`), or its votes (`ferplus.votes`); none takes the richest one there is."""
+    """What is learned: an annotation (`fer2013`), or its votes (`ferplus.votes`); none takes the richest one
+    there is."""
     labels: str = "emotions"
-    """The taxonomy: `emotions` (the eight; any other label is an error), `own` (the class names found in the data), or names
-    separated by commas."""
+    """The taxonomy: `emotions` (the eight; any other label is an error), `own` (the class names found in the
+    data), or names separated by commas."""
     drawn_count: int = 4000
     """How many faces are drawn when the source is `drawn`."""
     drawn_label_noise: float = 0.0
     """Share of the drawn training faces whose label is replaced by another class."""
     template_sample: int = 400
-    """Packed faces in which the detector looks for the eyes, to measure the crop template; 0 measures none."""
+    """Packed faces in which the detector looks for the eyes, to measure the crop template; 0 measures
+    none."""
     seed: int = 0
     """Seed of drawn faces and drawn splits."""
 
@@ -55,11 +58,12 @@ class TrainingSetConfig:
     """What a run reads from a prepared folder."""
 
     target: AnnotationTarget | None = None
-    """What is learned: an annotation (`fer2013`), or its votes as soft labels (`ferplus.votes`); none takes the prepared
-    folder's own target."""
+    """What is learned: an annotation (`fer2013`), or its votes as soft labels (`ferplus.votes`); none takes
+    the prepared folder's own target."""
     balance: Balance = "none"
-    """How the classes of the training split are brought to balance: `copies` repeats and augments training images by the manifest's balance plan (section 3.3), `sampling` draws classes
-    evenly, `logit_adjustment` adds the log prior to the logits in the loss (Menon et al., 2021)."""
+    """How the classes of the training split are brought to balance: `copies` repeats and augments training
+    images by the manifest's balance plan (section 3.3), `sampling` draws classes evenly, `logit_adjustment`
+    adds the log prior to the logits in the loss (Menon et al., 2021)."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,8 @@ class SEConfig:
     """The squeeze-and-excitation block (section 3.5)."""
 
     position: SEPosition = "pooled"
-    """`pooled` excites the pooled feature (no squeeze), `feature_map` the encoder's last map, `stem` the patch embedding
-    before the encoder."""
+    """`pooled` excites the pooled feature (no squeeze), `feature_map` the encoder's last map, `stem` the
+    patch embedding before the encoder."""
     reduction: int = 16
     """Channels are reduced by this factor between the two layers of the excitation."""
 
@@ -89,8 +93,8 @@ class ModelConfig:
     std: float = 0.5
     """Divides the centred intensities (section 3.4)."""
     stem: Literal["conv", "patch"] = "conv"
-    """`conv` embeds patches of 4 px by three overlapping 3x3 convolutions, `patch` by one linear layer. `compact_swin`
-    only."""
+    """`conv` embeds patches of 4 px by three overlapping 3x3 convolutions, `patch` by one linear layer.
+    `compact_swin` only."""
     embed_dim: int = 64
     """Channels of the first stage; each later stage has twice as many. `compact_swin` only."""
     depths: tuple[int, ...] = (2, 4, 2)
@@ -166,7 +170,8 @@ class OptimConfig:
     gamma: float = 0.1
     """Factor of a fall of the step schedule."""
     clip_norm: float | None = None
-    """Largest gradient norm; with SAM it is applied before the second step only, since the first is normalised."""
+    """Largest gradient norm; with SAM it is applied before the second step only, since the first is
+    normalised."""
     sam: SAMConfig = field(default_factory=SAMConfig)
     """Sharpness-aware minimization around the base optimizer."""
 
@@ -180,8 +185,8 @@ class LoopConfig:
     batch_size: int = 128
     """Images of one optimizer step."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of training: bf16 autocast over fp32 weights, or fp32; `auto` takes bf16 where the processor has it.
-    Validation is always fp32."""
+    """Arithmetic of training: bf16 autocast over fp32 weights, or fp32; `auto` takes bf16 where the processor
+    has it. Validation is always fp32."""
     label_smoothing: float = 0.0
     """Share of the target spread evenly over the classes."""
     ema: float = 0.0

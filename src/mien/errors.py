@@ -1,7 +1,7 @@
 """The exceptions a user may catch.
 
-Each message is one sentence: what is wrong, where, what to do. The command line turns `InputError` into exit code 2,
-`OSError` into 1 and `KeyboardInterrupt` into 130.
+Each message is one sentence: what is wrong, where, what to do. The command line turns `InputError` into exit
+code 2, `OSError` into 1 and `KeyboardInterrupt` into 130.
 """
 
 
@@ -10,7 +10,8 @@ class MienError(Exception):
 
 
 class InputError(MienError):
-    """Something that was passed in cannot be used: a path, a file's content, a label, an option. Exit code 2."""
+    """Something that was passed in cannot be used: a path, a file's content, a label, an option. Exit code
+    2."""
 
 
 class ManifestError(InputError):
@@ -34,4 +35,5 @@ class MissingExtra(MienError):
 
 
 class TrainingDiverged(MienError):
-    """The loss became NaN or infinite; the message names the step, the learning rate and the rows of the batch."""
+    """The loss became NaN or infinite; the message names the step, the learning rate and the rows of the
+    batch."""

@@ -1,10 +1,10 @@
 """The emotions in one order, the 7-class view, and every data set's codes, mapped by name.
 
-The paper's Table 1 prints FER-2013 codes (0 Fear, 1 Sadness, 2 Happy, 3 Anger, 4 Disgust, ...) that are not those of
-the csv files (0 Angry, 1 Disgust, 2 Fear, 3 Happy, 4 Sad, ...): taken literally they mislabel five of seven classes.
-So nothing in mien maps a label by a number that it did not get from a table below, and each table says where its
-numbers come from. These eight names are only the default taxonomy: class names are data everywhere downstream of the
-manifest.
+The paper's Table 1 prints FER-2013 codes (0 Fear, 1 Sadness, 2 Happy, 3 Anger, 4 Disgust, ...) that are not
+those of the csv files (0 Angry, 1 Disgust, 2 Fear, 3 Happy, 4 Sad, ...): taken literally they mislabel five
+of seven classes. So nothing in mien maps a label by a number that it did not get from a table below, and each
+table says where its numbers come from. These eight names are only the default taxonomy: class names are data
+everywhere downstream of the manifest.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ EMOTIONS: tuple[str, ...] = (
     "sadness",
     "surprise",
 )
-"""The default taxonomy: the paper's eight emotions (section 3), alphabetical, which is also the class index."""
+"""The default taxonomy: the paper's eight emotions (section 3), alphabetical, which is also the class
+index."""
 
 SEVEN: tuple[str, ...] = tuple(name for name in EMOTIONS if name != "contempt")
 """The 7-class view: contempt images are left out and the contempt logit is masked (section 3.7)."""
@@ -35,7 +36,8 @@ def _codes(*names: str, start: int = 0) -> Mapping[int, str]:
 
 
 FER2013_CODES = _codes("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
-"""`emotion` of fer2013.csv. Source: the Kaggle competition "Challenges in Representation Learning: FER" (2013)."""
+"""`emotion` of fer2013.csv. Source: the Kaggle competition "Challenges in Representation Learning: FER"
+(2013)."""
 
 FERPLUS_COLUMNS: tuple[str, ...] = (
     "neutral",
@@ -78,7 +80,8 @@ RAFDB_CODES = _codes("surprise", "fear", "disgust", "happiness", "sadness", "ang
 """`list_patition_label.txt` of RAF-DB basic. Source: Li et al., CVPR 2017, the set's ReadMe."""
 
 PAPER_TABLE1_CODES = _codes("fear", "sadness", "happiness", "anger", "disgust", "surprise", "neutral")
-"""What the paper's Table 1 prints for FER-2013. Kept only to show that it is not `FER2013_CODES`; never used to read."""
+"""What the paper's Table 1 prints for FER-2013. Kept only to show that it is not `FER2013_CODES`; never used
+to read."""
 
 NOT_AN_EMOTION: frozenset[str] = frozenset({"unknown", "NF", "none", "uncertain", "no-face"})
 """Label names that sets use for "no usable emotion"; such rows are dropped, counted and listed."""
@@ -108,7 +111,8 @@ _SYNONYMS: Mapping[str, str] = MappingProxyType(
 def canonical_name(name: str) -> str:
     """The taxonomy's name for a data set's spelling: ``Happy`` -> ``happiness``, ``sad`` -> ``sadness``.
 
-    A name that is no known spelling comes back stripped and lower-case, so that a user's own classes pass through.
+    A name that is no known spelling comes back stripped and lower-case, so that a user's own classes pass
+    through.
     """
     plain = name.strip().lower()
     return _SYNONYMS.get(plain, plain)
@@ -147,5 +151,7 @@ def class_view(labels: Sequence[str], view: str | Sequence[str]) -> tuple[str, .
         wanted = view
     missing = [name for name in wanted if name not in labels]
     if missing:
-        raise InputError(f"label view {view!r} wants {', '.join(missing)}, but the classes are {', '.join(labels)}.")
+        raise InputError(
+            f"label view {view!r} wants {', '.join(missing)}, but the classes are {', '.join(labels)}."
+        )
     return tuple(name for name in labels if name in set(wanted))

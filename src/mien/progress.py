@@ -31,7 +31,8 @@ class Reporter:
     """Where a long stage says how far it is.
 
     Args:
-        console: where lines and bars go; standard error by default, so that results on standard output stay clean.
+        console: where lines and bars go; standard error by default, so that results on standard output stay
+        clean.
         quiet: say nothing.
     """
 
@@ -44,7 +45,9 @@ class Reporter:
         self.console.print(text, markup=False)
 
     @contextmanager
-    def bar(self, description: str, total: int | None, *, done: int = 0, unit: str = "images") -> Iterator[Bar]:
+    def bar(
+        self, description: str, total: int | None, *, done: int = 0, unit: str = "images"
+    ) -> Iterator[Bar]:
         """A bar that lives as long as the block; bars inside the block come below it.
 
         Args:

@@ -10,12 +10,17 @@ from types import SimpleNamespace
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from mien.config import PrepareConfig
 from mien.data.manifest import Manifest
 from mien.data.prepare import prepare
 from mien.labels import FERPLUS_COLUMNS
+
+# A time limit an example fails on a machine that is busy with something else.
+settings.register_profile("mien", deadline=None)
+settings.load_profile("mien")
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "fer2013"
 

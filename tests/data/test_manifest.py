@@ -76,10 +76,10 @@ def test_what_is_written_is_read_back(tmp_path):
 
 
 def test_every_column_of_the_data_model_is_there_from_the_start():
-    wanted = (
-        "id set source_file source_row pack_row sha256 height width channels split subject sequence frame"
-    )
-    wanted += " twin_group valence arousal action_units face_box landmarks crop crop_transform copies kept drop_reason"
+    wanted = """
+        id set source_file source_row pack_row sha256 height width channels split subject sequence frame
+        twin_group valence arousal action_units face_box landmarks crop crop_transform copies kept drop_reason
+    """
     assert list(COLUMNS) == wanted.split()
 
 

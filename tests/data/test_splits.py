@@ -2,7 +2,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mien.data import splits
@@ -57,7 +57,6 @@ def test_stratified_without_groups_is_off_by_less_than_two_images(labels, seed):
             assert got >= 1 or total < 3
 
 
-@settings(deadline=None)
 @given(rows(), st.integers(1, 4), st.integers(1, 4), st.integers(0, 1000))
 def test_balanced_gives_equal_counts_and_shares_nobody(data, validation, test, seed):
     labels, subjects, twins = data

@@ -44,7 +44,14 @@ def test_without_se_and_stem_it_is_timms_swin() -> None:
     from timm.models.swin_transformer import SwinTransformer
 
     reference = SwinTransformer(
-        img_size=48, patch_size=4, in_chans=3, num_classes=5, embed_dim=16, depths=(1, 1), num_heads=(2, 4), window_size=6
+        img_size=48,
+        patch_size=4,
+        in_chans=3,
+        num_classes=5,
+        embed_dim=16,
+        depths=(1, 1),
+        num_heads=(2, 4),
+        window_size=6,
     ).eval()
     config = ModelConfig(
         channels=3, stem="patch", embed_dim=16, depths=(1, 1), num_heads=(2, 4), se=SEConfig("none")

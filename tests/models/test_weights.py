@@ -22,7 +22,9 @@ def test_weights_come_back(file: Path) -> None:
     a, b = build_model(TINY, 8), build_model(TINY, 8)
     load_weights(a, file)
     load_weights(b, file)
-    assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    )
 
 
 def test_another_shape_names_the_tensor_and_both_shapes(file: Path) -> None:

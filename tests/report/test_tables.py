@@ -126,6 +126,14 @@ def test_runs_without_figures_are_refused_in_one_sentence(make_run: MakeRun, tmp
         read_runs([broken])
 
 
+def test_logits_of_another_evaluation_are_refused(make_run: MakeRun) -> None:
+    one, other = make_run("one", run_config(), MOST), make_run("other", run_config(), MORE)
+    logits = other / "evaluation" / "test.safetensors"
+    logits.replace(one / "evaluation" / "test.safetensors")
+    with pytest.raises(InputError, match=r"not those that test\.json was scored from"):
+        read_runs([one])
+
+
 def test_files_and_repeated_folders_are_passed_over(make_run: MakeRun) -> None:
     folder = make_run("a", run_config(), MOST)
     page = folder.parent / "report.html"

@@ -12,7 +12,9 @@ from mien.train.sam import SAM
 
 def _swin() -> nn.Module:
     torch.manual_seed(3)
-    return build_model(ModelConfig(embed_dim=16, depths=(1, 1), num_heads=(2, 2), drop_path=0.0, stem="patch"), 4)
+    return build_model(
+        ModelConfig(embed_dim=16, depths=(1, 1), num_heads=(2, 2), drop_path=0.0, stem="patch"), 4
+    )
 
 
 def _batches(count: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -33,7 +35,9 @@ def _closure(model: nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor
     return closure
 
 
-def _quadratic(curvature: list[float], start: list[float], **options: object) -> tuple[nn.Module, SAM, object]:
+def _quadratic(
+    curvature: list[float], start: list[float], **options: object
+) -> tuple[nn.Module, SAM, object]:
     """f(w) = 1/2 sum a w^2, its gradient a w."""
     module = nn.Module()
     module.w = nn.Parameter(torch.tensor(start))
@@ -208,7 +212,7 @@ def test_the_first_pass_is_entered_once_and_clipping_comes_before_the_step_only(
         def __exit__(self, *_: object) -> None:
             events.append("left")
 
-    module, sam, closure = _quadratic([1.0, 4.0], [3.0, 1.0], rho=0.5)
+    _, sam, closure = _quadratic([1.0, 4.0], [3.0, 1.0], rho=0.5)
     sam.first_pass = Entered
     sam.before_step = lambda: events.append("clip")
 
@@ -224,5 +228,3 @@ def test_a_negative_rho_is_refused() -> None:
     model = nn.Linear(2, 2)
     with pytest.raises(ValueError, match="must not be negative"):
         SAM(torch.optim.SGD(model.parameters(), lr=0.1), model, rho=-0.1)
-
-

@@ -1,7 +1,8 @@
 """Random changes of a whole training batch: one fused affine resampling, everything else vectorised.
 
-The paper augments by rotation up to 10 degrees and autocontrast (section 3.3); the other changes are off in its configs.
-All randomness comes from the generator that is passed in, so a batch depends on nothing but its seed.
+The paper augments by rotation up to 10 degrees and autocontrast (section 3.3); the other changes are off in
+its configs. All randomness comes from the generator that is passed in, so a batch depends on nothing but its
+seed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from mien.config import AugmentConfig, ModelConfig
 _BT601 = (0.299, 0.587, 0.114)
 
 
-def augment_faces(faces: Tensor, augment: AugmentConfig, model: ModelConfig, generator: torch.Generator) -> Tensor:
+def augment_faces(
+    faces: Tensor, augment: AugmentConfig, model: ModelConfig, generator: torch.Generator
+) -> Tensor:
     """Faces of the pack to a training input.
 
     Args:

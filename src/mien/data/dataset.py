@@ -65,7 +65,9 @@ class TrainingBatches:
         self.seed = seed
         self._pool = np.repeat(np.arange(len(rows)), copies) if balance == "copies" else np.arange(len(rows))
         if len(self._pool) == 0:
-            raise InputError("data.balance: the balance plan keeps no training image; prepare the data again.")
+            raise InputError(
+                "data.balance: the balance plan keeps no training image; prepare the data again."
+            )
         self.batch_size = min(batch_size, len(self._pool))
         self.steps_per_epoch = len(self._pool) // self.batch_size
 

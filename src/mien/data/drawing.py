@@ -41,8 +41,8 @@ _IRIS: Final = np.array([[62, 40, 26], [84, 58, 34], [92, 110, 120], [80, 98, 72
 IDENTITY_DRAWS: Final[int] = len(_IDENTITY) + 14
 
 CONDITIONS: Final[dict[str, tuple[float, float]]] = {
-    "yaw": (-0.52, 0.52), "pitch": (-0.26, 0.26), "roll": (-0.22, 0.22), "zoom": (1.0, 1.28),
-    "shift_x": (-0.08, 0.08), "shift_y": (-0.08, 0.08), "light_x": (-0.9, 0.9), "light_y": (-0.8, 0.25),
+    "yaw": (-0.46, 0.46), "pitch": (-0.23, 0.23), "roll": (-0.19, 0.19), "zoom": (1.03, 1.27),
+    "shift_x": (-0.065, 0.065), "shift_y": (-0.065, 0.065), "light_x": (-0.9, 0.9), "light_y": (-0.8, 0.25),
     "ambient": (0.30, 0.62), "exposure": (0.75, 1.2), "contrast": (0.7, 1.15), "warmth": (-0.08, 0.08),
     "blur": (0.0, 0.8), "noise": (1.0, 5.0), "gaze_x": (-0.03, 0.03), "gaze_y": (-0.012, 0.012),
     "occluded": (0.0, 1.0), "scene": (0.0, 1.0),
@@ -220,11 +220,11 @@ def face_boxes(p: Params, size: int) -> Float:
 def texture(width: int, height: int, rng: np.random.Generator) -> Float:
     """A background of soft, muted colour patches and grain, float32 [height, width, 3] in 0..255."""
     frame: Float = np.full((height, width, 3), 118.0, dtype=np.float32)
-    tint = rng.uniform(-12.0, 12.0, size=(3, 3)).astype(np.float32)
-    for layer, (cells, weight) in enumerate(((3, 34.0), (8, 15.0), (32, 6.0))):
+    tint = rng.uniform(0.7, 1.3, size=(3, 3)).astype(np.float32)
+    for layer, (cells, weight) in enumerate(((3, 34.0), (8, 13.0), (32, 4.0))):
         coarse = Image.fromarray(rng.standard_normal((cells, cells + cells // 3)).astype(np.float32))
         patches = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))[:, :, None]
-        frame += patches * (weight + tint[layer])
+        frame += patches * (weight * tint[layer])
     frame += rng.standard_normal((height, width, 1), dtype=np.float32) * 3.0
     return frame.clip(0.0, 255.0)
 

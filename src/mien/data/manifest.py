@@ -198,8 +198,8 @@ class Manifest:
     @cached_property
     def _hash(self) -> str:
         digest = hashlib.sha256()
-        # The template is measured with a neural network, whose last digits may differ between processors; notes are
-        # words for people.
+        # The template is measured with a neural network, whose last digits may differ between processors;
+        # notes are words for people.
         info = {k: v for k, v in self.info.to_dict().items() if k not in ("template", "notes")}
         digest.update(_canonical(info))
         frame = self.frame.select(sorted(self.frame.columns)).sort("id")

@@ -237,7 +237,7 @@ def _expressions(clean: Index, frontal: bool, rng: np.random.Generator) -> Float
     everyone, weak_side = np.arange(count), rng.integers(2, size=count)
     if not frontal:
         optional = np.array([[unit in _OPTIONAL[name] for unit in ACTION_UNITS] for name in EMOTIONS])
-        units *= rng.uniform(0.55, 1.0, size=(count, 1)) * rng.uniform(0.75, 1.15, size=(count, width))
+        units *= rng.uniform(0.6, 1.0, size=(count, 1)) * rng.uniform(0.75, 1.15, size=(count, width))
         units[optional[clean] & (rng.random((count, width)) < 0.35)] = 0.0
         distracts = np.isin(ACTION_UNITS, _DISTRACTORS) & (rng.random((count, width)) < 0.12)
         units = np.where(distracts, np.maximum(units, rng.uniform(0.05, 0.25, size=(count, width))), units)

@@ -1,7 +1,7 @@
 """Figures for a named label set: what was asked, of how many images, how good, how sure.
 
-Precision, recall, F1 and the confusion matrix are scikit-learn's. Weighted recall equals accuracy on one set of images;
-the paper's Table 2 prints different numbers for the two (see docs/paper-map.md).
+Precision, recall, F1 and the confusion matrix are scikit-learn's. Weighted recall equals accuracy on one set
+of images; the paper's Table 2 prints different numbers for the two (see docs/paper-map.md).
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def score(
         votes: float32 [N, K] soft labels, where there are any.
 
     Returns:
-        JSON-ready figures: view, labels, count, accuracy with a 95 % bootstrap interval, macro and weighted precision,
-        recall and F1, the same per class with counts, confusion (rows truth, columns prediction), mean negative
-        log-likelihood in nats, and the mean Kullback-Leibler divergence from the votes in nats.
+        JSON-ready figures: view, labels, count, accuracy with a 95 % bootstrap interval, macro and weighted
+        precision, recall and F1, the same per class with counts, confusion (rows truth, columns prediction),
+        mean negative log-likelihood in nats, and the mean Kullback-Leibler divergence from the votes in nats.
 
     Raises:
         InputError: no image is left in the view.
@@ -69,7 +69,11 @@ def score(
         p, r, f, _ = precision_recall_fscore_support(
             truth, predicted, labels=classes, average=average, zero_division=0
         )
-        figures |= {f"{average}_precision": float(p), f"{average}_recall": float(r), f"{average}_f1": float(f)}
+        figures |= {
+            f"{average}_precision": float(p),
+            f"{average}_recall": float(r),
+            f"{average}_f1": float(f),
+        }
     figures["per_class"] = {
         name: {"precision": float(p), "recall": float(r), "f1": float(f), "count": int(n)}
         for name, p, r, f, n in zip(kept_names, *per_class, strict=True)

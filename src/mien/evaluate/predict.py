@@ -11,7 +11,8 @@ from mien.config import ModelConfig
 from mien.preprocess import to_input
 
 BATCH = 250
-"""Images a forward pass; fixed, so that training's last figures and `mien evaluate` are the same to the last bit."""
+"""Images a forward pass; fixed, so that training's last figures and `mien evaluate` are the same to the last
+bit."""
 
 
 @torch.inference_mode()

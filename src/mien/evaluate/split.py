@@ -1,4 +1,5 @@
-"""Evaluating one split of a prepared folder: logits, figures, and the small files that later comparisons need."""
+"""Evaluating one split of a prepared folder: logits, figures, and the small files that later comparisons
+need."""
 
 from __future__ import annotations
 
@@ -58,11 +59,15 @@ def split_targets(prepared: Prepared, target: str | None, split: str, labels: tu
             "evaluate on data that was prepared with the model's labels."
         )
     if len(targets) == 0:
-        raise InputError(f"split {split!r} has no image with a {targets.name} label; prepare data that has one.")
+        raise InputError(
+            f"split {split!r} has no image with a {targets.name} label; prepare data that has one."
+        )
     return targets
 
 
-def predict_split(model: nn.Module, pack: npt.NDArray[np.uint8], targets: Targets, config: ModelConfig) -> SplitPredictions:
+def predict_split(
+    model: nn.Module, pack: npt.NDArray[np.uint8], targets: Targets, config: ModelConfig
+) -> SplitPredictions:
     """Run a model on the rows of one split.
 
     Args:
@@ -97,7 +102,9 @@ def write_evaluation(run: Path, predictions: SplitPredictions, figures: list[dic
         temporary.write_bytes(
             save(
                 {
-                    "labels": predictions.labels.astype(np.uint8 if predictions.logits.shape[1] < 256 else np.int64),
+                    "labels": predictions.labels.astype(
+                        np.uint8 if predictions.logits.shape[1] < 256 else np.int64
+                    ),
                     "pack_rows": predictions.pack_rows.astype(np.int32),
                     "logits": predictions.logits.astype(np.float16),
                 }

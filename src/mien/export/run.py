@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from mien.card import ModelCard
 from mien.errors import InputError
 from mien.evaluate.split import read_evaluation
-from mien.export.onnx import export_model
+from mien.export.onnx import check_export, export_model
 from mien.models.saved import read_run
 from mien.train.run import model_card
 
@@ -24,11 +26,18 @@ def export_run(run: Path, path: Path) -> ModelCard:
 
     Raises:
         InputError: the run cannot be read, or has kept no weights.
+        MienError: the file's logits differ from torch's.
     """
     if path.suffix != ".onnx":
         raise InputError(f"{path}: the exported file's name must end in .onnx.")
     saved = read_run(run)
     figures = [entry for split in ("validation", "test") for entry in read_evaluation(run, split) or []]
     card = model_card(saved, *figures)
-    export_model(saved.model(), card, path)
+    model = saved.model()
+    export_model(model, card, path)
+    # Noise excites every channel; `reproduce` compares on faces as well.
+    noise = np.random.default_rng(0).integers(
+        0, 256, (8, card.size, card.size, card.channels), dtype=np.uint8
+    )
+    check_export(model, path, noise)
     return card

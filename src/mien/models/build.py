@@ -26,7 +26,9 @@ def build_model(config: ModelConfig, classes: int, *, starting_weights: bool = T
     """
     from_hub = starting_weights and config.pretrained == "hub"
     if from_hub and config.name == "compact_swin":
-        raise InputError("model.pretrained: no hub has weights for compact_swin; give a .safetensors file or a run.")
+        raise InputError(
+            "model.pretrained: no hub has weights for compact_swin; give a .safetensors file or a run."
+        )
     # timm reports a missing network, a missing repository and missing weights by different exceptions.
     try:
         encoder = build_encoder(config, hub_weights=from_hub)

@@ -16,7 +16,8 @@ from mien.models.weights import BEST, load_weights
 CONFIG = "config.json"
 """The resolved config of a run."""
 RUN = "run.json"
-"""What else a run's result depends on: class names, target, manifest hash, versions, processor, git commit."""
+"""What else a run's result depends on: class names, target, manifest hash, versions, processor, git
+commit."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ class SavedRun:
         """
         path = self.folder / BEST
         if not path.is_file():
-            raise InputError(f"{path}: the run has kept no weights yet; continue it with mien train --resume {self.folder}.")
+            raise InputError(
+                f"{path}: the run has kept no weights yet; continue it: mien train --resume {self.folder}"
+            )
         model = build_model(self.config.model, len(self.labels), starting_weights=False)
         load_weights(model, path)
         return model.eval()
@@ -58,7 +61,9 @@ def read_run(folder: Path) -> SavedRun:
     for name in (CONFIG, RUN):
         path = folder / name
         if not path.is_file():
-            raise InputError(f"{folder}: no run there (it has no {name}); give the folder that mien train wrote.")
+            raise InputError(
+                f"{folder}: no run there (it has no {name}); give the folder that mien train wrote."
+            )
         try:
             values[name] = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:

@@ -1,8 +1,8 @@
 """Squeeze-and-excitation for channels-last features (Hu et al., CVPR 2018; the paper's section 3.5).
 
-timm's blocks are channels-first and Swin's maps are channels-last, so these ten lines are ours. On a pooled feature
-there is nothing left to squeeze: the paper keeps "only the excitation part" on the encoder's output, and Swin has no
-class token, so the pooled feature is the consistent reading.
+timm's blocks are channels-first and Swin's maps are channels-last, so these ten lines are ours. On a pooled
+feature there is nothing left to squeeze: the paper keeps "only the excitation part" on the encoder's output,
+and Swin has no class token, so the pooled feature is the consistent reading.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A Swin Transformer with a squeeze-and-excitation block and a linear head (sections 3.4 and 3.5, Fig. 3).
 
-The encoder is timm's (Liu et al., ICCV 2021). `compact_swin` builds one for 48 px: a convolutional stem instead of
-linear patches (Xiao et al., NeurIPS 2021: early convolutions let a transformer learn from few images), three stages on
-maps of 12, 6 and 3 tokens, windows of 6.
+The encoder is timm's (Liu et al., ICCV 2021). `compact_swin` builds one for 48 px: a convolutional stem
+instead of linear patches (Xiao et al., NeurIPS 2021: early convolutions let a transformer learn from few
+images), three stages on maps of 12, 6 and 3 tokens, windows of 6.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ class ConvStem(nn.Module):
     ) -> None:
         super().__init__()
         if patch_size != 4 or img_size % 4:
-            raise InputError(f"the convolutional stem embeds patches of 4 px; {img_size} px is not a multiple of 4.")
+            raise InputError(
+                f"the convolutional stem embeds patches of 4 px; {img_size} px is not a multiple of 4."
+            )
         self.img_size = (img_size, img_size)
         self.patch_size = (4, 4)
         self.grid_size = (img_size // 4, img_size // 4)
@@ -79,7 +81,9 @@ class ExpressionSwin(nn.Module):
         super().__init__()
         if getattr(encoder, "output_fmt", None) != "NHWC" or not hasattr(encoder, "layers"):
             name = type(encoder).__name__
-            raise InputError(f"model.name: {name} has no channels-last map; take a `swin_*` or `swinv2_*` of timm.")
+            raise InputError(
+                f"model.name: {name} has no channels-last map; take a `swin_*` or `swinv2_*` of timm."
+            )
         self.encoder = encoder
         self.se_position = se.position
         self.channels = int(encoder.num_features)  # type: ignore[arg-type]

@@ -68,7 +68,9 @@ def load_weights(model: nn.Module, path: Path, *, except_head: bool = False) -> 
             )
     left_over = sorted(tensors.keys() - expected.keys())
     if left_over:
-        raise CheckpointError(f"{path}: it holds {left_over[0]}, which the model has not; the weights are of another model.")
+        raise CheckpointError(
+            f"{path}: it holds {left_over[0]}, which the model has not; the weights are of another model."
+        )
     model.load_state_dict(tensors)
 
 

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from mien.data import balance
 from mien.data.targets import Targets
@@ -150,10 +150,11 @@ def _curve_drawing(what: str, columns: Sequence[Column], training: str, validati
                     _draw_run(axes, run.history, training, validation, colour, marker)
                     told.append(_told_curve(column, run.seed, run.history, validation))
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.set_xlim(0.5, max(len(run.history) for column in columns for run in column.runs) + 0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
         axes.set_ylabel("accuracy" if what == "accuracy" else "loss (nats)")
         if what == "accuracy":
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+            axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
         figure.legend(handles=handles, loc="outside lower left", ncols=1 if len(columns) > 2 else 2)
         alt = f"Training and validation {what} by epoch. {' '.join(told)}"
         caption = f"{what.capitalize()} by epoch" + (
@@ -167,7 +168,13 @@ def _draw_run(
 ) -> None:
     epochs = [entry["epoch"] for entry in history]
     axes.plot(
-        epochs, [entry[training] for entry in history], color=colour, linestyle=(0, (3, 2)), linewidth=1.0
+        epochs,
+        [entry[training] for entry in history],
+        color=colour,
+        linestyle=(0, (3, 2)),
+        linewidth=1.0,
+        marker=".",
+        markersize=2.5,
     )
     axes.plot(
         epochs,

@@ -19,6 +19,8 @@ from mien.models.saved import SavedRun, read_run
 
 HISTORY = "history.jsonl"
 """One JSON object a finished epoch, in a run's folder."""
+HALF_PRECISION = 0.005
+"""Largest difference in accuracy that keeping logits in half precision may make: it can only turn ties."""
 SPLITS = ("test", "validation")
 """What a report reads, the first that every run has."""
 
@@ -112,7 +114,7 @@ def _reported(saved: SavedRun, name: str, split: str) -> ReportedRun:
         raise InputError(
             f"{path}: it has no figures of all classes; run mien evaluate {saved.folder} --split {split}."
         )
-    tensors = _tensors(saved, split)
+    tensors = _tensors(saved, split, figures["all"])
     if "7" in saved.record.get("views", {}) and "7" not in figures and tensors is not None:
         # Training scores validation on all classes only; the logits it kept hold the other view as well.
         figures["7"] = {
@@ -128,17 +130,22 @@ def _reported(saved: SavedRun, name: str, split: str) -> ReportedRun:
     return ReportedRun(name, saved, _history(saved.folder / HISTORY), split, figures, tensors)
 
 
-def _tensors(saved: SavedRun, split: str) -> Mapping[str, npt.NDArray[Any]] | None:
-    if not (saved.folder / FOLDER / f"{split}.safetensors").is_file():
+def _tensors(
+    saved: SavedRun, split: str, figures: Mapping[str, Any]
+) -> Mapping[str, npt.NDArray[Any]] | None:
+    path = saved.folder / FOLDER / f"{split}.safetensors"
+    if not path.is_file():
         return None
     tensors = read_logits(saved.folder, split)
-    shape = (len(tensors["labels"]), len(saved.labels))
-    if tensors["logits"].shape != shape:
-        raise InputError(
-            f"{saved.folder / FOLDER / split}.safetensors: its logits are {tensors['logits'].shape} instead "
-            f"of {shape}; run mien evaluate {saved.folder} --split {split}."
-        )
-    return tensors
+    shape = (figures["count"], len(saved.labels))
+    if tensors["logits"].shape == shape:
+        accuracy = float((tensors["logits"].argmax(1) == tensors["labels"]).mean())
+        if abs(accuracy - figures["accuracy"]) <= HALF_PRECISION:
+            return tensors
+    raise InputError(
+        f"{path}: its logits are not those that {split}.json was scored from; run mien evaluate "
+        f"{saved.folder} --split {split}."
+    )
 
 
 def _history(path: Path) -> tuple[Mapping[str, Any], ...]:

@@ -1,7 +1,8 @@
 """`mien reproduce`: the columns of the paper's Table 2 (Swin, Swin-SE, Swin-SE-SAM), start to end.
 
-Each column is trained, scored on the test split once, and put into one report; the run that validation ranks first is
-exported, checked against torch and read by the light runtime. A finished run is skipped, a stopped one continued.
+Each column is trained, scored on the test split once, and put into one report; the run that validation ranks
+first is exported, checked against torch and read by the light runtime. A finished run is skipped, a stopped
+one continued.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def columns_of(recipe: Path) -> Mapping[str, RunConfig]:
     """The configs of a recipe, by run name, in the order of Table 2's columns.
 
     Args:
-        recipe: a folder of TOML files, one a column, or one file that stands for the last column: the others are it
+        recipe: a folder of TOML files, one a column, or one file that stands for the last column: the others
+        are it
             without SAM, and without SAM and SE.
 
     Raises:
@@ -138,15 +140,19 @@ def _complete(run: Path, config: RunConfig, data: Path, reporter: Reporter) -> N
         resume_run(run, reporter=reporter, data=data)
     test = evaluate_run(run, data, split="test")[0]
     low, high = test["accuracy_interval"]
-    reporter.say(f"{run.name}: test accuracy {test['accuracy']:.2%} ({low:.1%} to {high:.1%}) of {test['count']} images")
+    reporter.say(
+        f"{run.name}: test accuracy {test['accuracy']:.2%} ({low:.1%} to {high:.1%}), {test['count']} images"
+    )
+
+
+def _experiment(config: RunConfig) -> RunConfig:
+    """The config without what does not make it another experiment: on how many threads and in which precision
+    it ran."""
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, threads=0, precision="auto"))
 
 
 def _check_same(saved: SavedRun, config: RunConfig, data: Path) -> None:
-    # How many threads computed it, and in which precision, does not make it another experiment.
-    free = {"threads": 0, "precision": "auto"}
-    theirs = dataclasses.replace(saved.config, train=dataclasses.replace(saved.config.train, **free))
-    ours = dataclasses.replace(config, train=dataclasses.replace(config.train, **free))
-    if theirs != ours:
+    if _experiment(saved.config) != _experiment(config):
         raise InputError(f"{saved.folder} holds a run of another config; name another --out.")
     if saved.record["manifest_hash"] != load_prepared(data).manifest.hash():
         raise InputError(f"{saved.folder} holds a run on other data than {data}; name another --out.")
@@ -157,7 +163,9 @@ def _export_best(runs: list[Path], data: Path, path: Path, reporter: Reporter) -
     if not with_weights:
         reporter.say("no run here has its weights, so nothing is exported; train anew with another --out.")
         return None
-    ranks = [(read_evaluation(run, "validation") or [{"accuracy": 0.0}])[0]["accuracy"] for run in with_weights]
+    ranks = [
+        (read_evaluation(run, "validation") or [{"accuracy": 0.0}])[0]["accuracy"] for run in with_weights
+    ]
     best = with_weights[int(np.argmax(ranks))]
     saved = read_run(best)
     export_run(best, path)
@@ -176,7 +184,7 @@ def _sentences(exported: Exported | None) -> tuple[str, ...]:
     if exported is None:
         return ()
     return (
-        f"Exported {exported.run}, which validation ranks first, to {exported.path.name}: on {exported.checked} test faces its "
-        f"logits differ from torch's by at most {exported.difference:.1e}, and the light runtime reads {exported.correct} of "
-        f"them as they are labelled.",
+        f"Exported {exported.run}, which validation ranks first, to {exported.path.name}: on {exported.checked} "
+        f"test faces its logits differ from torch's by at most {exported.difference:.1e}, and the light runtime "
+        f"reads {exported.correct} of them as they are labelled.",
     )

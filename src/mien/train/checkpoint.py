@@ -1,7 +1,8 @@
 """A run's state in one safetensors file: weights, running average, optimizer, position, history.
 
-One file, written to a temporary name and renamed, so that a kill or a full disk leaves the previous one whole. Order,
-augmentation and stochastic depth are drawn from (seed, step), so no generator state has to be kept.
+One file, written to a temporary name and renamed, so that a kill or a full disk leaves the previous one
+whole. Order, augmentation and stochastic depth are drawn from (seed, step), so no generator state has to be
+kept.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The training loop: the same `optimizer.step(closure)` for SGD, AdamW and SAM (section 3.6).
 
-Everything random in a step (order, augmentation, stochastic depth) is drawn from (seed, step), so a run that was stopped
-anywhere continues as if it had not been.
+Everything random in a step (order, augmentation, stochastic depth) is drawn from (seed, step), so a run that
+was stopped anywhere continues as if it had not been.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lightning_fabric import Fabric
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from mien.config import RunConfig, LoopConfig
+from mien.config import LoopConfig, RunConfig
 from mien.data.augment import augment_faces, mix_up
 from mien.data.dataset import Batch, TrainingBatches
 from mien.errors import TrainingDiverged
@@ -49,7 +49,10 @@ def autocast_precision(config: LoopConfig) -> str:
         has_bf16 = (
             torch.cuda.is_bf16_supported()
             if torch.cuda.is_available()
-            else bool(torch.cpu.get_capabilities().get("avx512_bf16") or torch.cpu.get_capabilities().get("amx_bf16"))
+            else bool(
+                torch.cpu.get_capabilities().get("avx512_bf16")
+                or torch.cpu.get_capabilities().get("amx_bf16")
+            )
         )
         return "bf16-mixed" if has_bf16 else "32-true"
     return {"fp32": "32-true", "bf16": "bf16-mixed"}[config.precision]
@@ -83,13 +86,17 @@ class TrainingLoop:
         self.fabric = Fabric(accelerator="auto", devices=1, precision=autocast_precision(config.train))
         self.network = model
         self.model = self.fabric.setup_module(model)
-        self.average = ModelEmaV3(model, decay=config.train.ema, use_warmup=True) if config.train.ema else None
+        self.average = (
+            ModelEmaV3(model, decay=config.train.ema, use_warmup=True) if config.train.ema else None
+        )
         self.sam = build_optimizer(model, config.optim)
         self.optimizer = self.fabric.setup_optimizers(self.sam)
         self.generator = torch.Generator()
         self.position = Position()
         counts = np.bincount(batches.labels, minlength=batches.targets.shape[1])
-        self.log_prior = torch.from_numpy(np.log(counts.clip(1) / counts.sum())).float().to(self.fabric.device)
+        self.log_prior = (
+            torch.from_numpy(np.log(counts.clip(1) / counts.sum())).float().to(self.fabric.device)
+        )
 
     def resume(self) -> None:
         """Continue from the run's last checkpoint.
@@ -143,7 +150,7 @@ class TrainingLoop:
     def _step(self, positions: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[float, int, int]:
         position, config = self.position, self.config
         step = position.epoch * self.batches.steps_per_epoch + position.step
-        rate = learning_rate(config.optim, step, self.batches.steps_per_epoch, config.train.epochs)
+        rate = self._learning_rate(step)
         set_learning_rate(self.sam, rate)
         seed = np.random.SeedSequence((config.train.seed, step)).generate_state(2, np.uint64)
         torch.manual_seed(int(seed[0] >> np.uint64(1)))
@@ -169,12 +176,16 @@ class TrainingLoop:
         if not np.isfinite(loss):
             rows = ", ".join(map(str, batch.rows[:8])) + (", ..." if len(batch.rows) > 8 else "")
             raise TrainingDiverged(
-                f"the loss is not finite at step {step} of epoch {position.epoch + 1} (learning rate {rate:.3g}, rows {rows} "
+                f"the loss is not finite at step {step} of epoch {position.epoch + 1} "
+                f"(learning rate {rate:.3g}, rows {rows} "
                 "of the pack); lower optim.lr or set optim.clip_norm."
             )
         if self.average is not None:
             self.average.update(self.network, step=step)
         return loss, hits[0], len(batch.rows)
+
+    def _learning_rate(self, step: int) -> float:
+        return learning_rate(self.config.optim, step, self.batches.steps_per_epoch, self.config.train.epochs)
 
     def _input(self, batch: Batch) -> tuple[Tensor, Tensor]:
         device = self.fabric.device
@@ -197,7 +208,7 @@ class TrainingLoop:
             write_tensors(self.run / BEST, network.state_dict())
         entry = {
             "epoch": position.epoch + 1,
-            "lr": self.sam.param_groups[0]["lr"],
+            "lr": self._learning_rate((position.epoch + 1) * self.batches.steps_per_epoch - 1),
             "train_loss": position.loss_sum / position.seen,
             "train_accuracy": position.correct / position.seen,
             "seconds": round(position.seconds, 1),
@@ -216,7 +227,8 @@ class TrainingLoop:
 
 
 def write_history(run: Path, history: list[dict[str, Any]]) -> None:
-    """Write history.jsonl from the checkpoint's own list, so that a resumed run never repeats or loses an epoch."""
+    """Write history.jsonl from the checkpoint's own list, so that a resumed run never repeats or loses an
+    epoch."""
     write_text(run / HISTORY, "".join(json.dumps(entry) + "\n" for entry in history))
 
 
@@ -224,7 +236,8 @@ def _epoch_line(entry: dict[str, Any], epochs: int) -> str:
     validation = entry["validation"]
     left = entry["seconds"] / entry["epoch"] * (epochs - entry["epoch"])
     return (
-        f"epoch {entry['epoch']:>3}/{epochs}  train loss {entry['train_loss']:.3f}  accuracy {entry['train_accuracy']:.1%}"
+        f"epoch {entry['epoch']:>3}/{epochs}  train loss {entry['train_loss']:.3f}"
+        f"  accuracy {entry['train_accuracy']:.1%}"
         f"  | validation accuracy {validation['accuracy']:.2%}  macro recall {validation['macro_recall']:.2%}"
         f"{'  kept' if entry['kept'] else '      '}  ETA {int(left // 60)}:{int(left % 60):02d}"
     )

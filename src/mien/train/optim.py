@@ -23,15 +23,16 @@ def build_optimizer(
 ) -> SAM:
     """The base optimizer with SAM around it; at `sam.rho` 0 the wrapper only calls the closure and steps.
 
-    Biases, norms and relative position tables are not decayed: they have one dimension, or say how far apart two tokens
-    are, and pulling them to zero has no meaning.
+    Biases, norms and relative position tables are not decayed: they have one dimension, or say how far apart
+    two tokens are, and pulling them to zero has no meaning.
 
     Args:
         model: the network.
         config: optimizer, weight decay, SAM.
         first_pass: see `SAM`.
     """
-    decayed, kept = [], []
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             is_kept = parameter.ndim <= 1 or "relative_position_bias_table" in name
@@ -58,8 +59,8 @@ def build_optimizer(
 def learning_rate(config: OptimConfig, step: int, steps_per_epoch: int, epochs: int) -> float:
     """The rate of one step, counted from 0 over the whole run.
 
-    `step`: the rate falls by `gamma` every `step_epochs` epochs (section 3.6: tenfold every ten epochs). `cosine`: linear
-    warm-up from 0, then half a cosine to `final_lr` (Loshchilov and Hutter, ICLR 2017).
+    `step`: the rate falls by `gamma` every `step_epochs` epochs (section 3.6: tenfold every ten epochs).
+    `cosine`: linear warm-up from 0, then half a cosine to `final_lr` (Loshchilov and Hutter, ICLR 2017).
     """
     if config.schedule == "step":
         return config.lr * config.gamma ** (step // steps_per_epoch // config.step_epochs)

@@ -1,7 +1,9 @@
-"""One training run from a config and a prepared folder to a run's folder that says all that its result depends on.
+"""One training run from a config and a prepared folder to a run's folder that says all that its result
+depends on.
 
-A run's folder: config.json (resolved), run.json (class names, target, manifest hash, versions, processor, git commit),
-history.jsonl, last.safetensors (to resume), best.safetensors (what validation chose), card.json, evaluation/.
+A run's folder: config.json (resolved), run.json (class names, target, manifest hash, versions, processor, git
+commit), history.jsonl, last.safetensors (to resume), best.safetensors (what validation chose), card.json,
+evaluation/.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from mien.data.dataset import TrainingBatches
 from mien.data.prepare import Prepared, load_prepared
 from mien.data.targets import Targets
 from mien.errors import InputError
-from mien.evaluate.split import SplitPredictions, predict_split, score_split, split_targets, write_evaluation
+from mien.evaluate.split import predict_split, score_split, split_targets, write_evaluation
 from mien.files import write_json, write_text
 from mien.models.build import build_model, parameter_count
 from mien.models.saved import CONFIG, RUN, SavedRun, read_run
@@ -55,7 +57,9 @@ def train_run(config: RunConfig, data: Path, out: Path, *, reporter: Reporter) -
         KeyboardInterrupt: stopped; the run can be resumed.
     """
     if (out / CONFIG).exists():
-        raise InputError(f"{out} already holds a run; continue it with mien train --resume {out}, or name another --out.")
+        raise InputError(
+            f"{out} already holds a run; continue it with mien train --resume {out}, or name another --out."
+        )
     prepared = load_prepared(data)
     loop, record = _assemble(config, prepared, data, out, reporter)
     out.mkdir(parents=True, exist_ok=True)
@@ -65,7 +69,8 @@ def train_run(config: RunConfig, data: Path, out: Path, *, reporter: Reporter) -
 
 
 def resume_run(out: Path, *, reporter: Reporter, data: Path | None = None) -> dict[str, Any]:
-    """Continue a run from its last checkpoint, or from the start where it has none; a finished run is scored again.
+    """Continue a run from its last checkpoint, or from the start where it has none; a finished run is scored
+    again.
 
     Args:
         out: the run's folder.
@@ -80,7 +85,9 @@ def resume_run(out: Path, *, reporter: Reporter, data: Path | None = None) -> di
     folder = data or Path(saved.record["data"])
     prepared = load_prepared(folder)
     if prepared.manifest.hash() != saved.record["manifest_hash"]:
-        raise InputError(f"{folder}: its manifest is not the one that {out} was trained on; give that data with --data.")
+        raise InputError(
+            f"{folder}: its manifest is not the one that {out} was trained on; give that data with --data."
+        )
     loop, _ = _assemble(saved.config, prepared, folder, out, reporter)
     if (out / LAST).is_file():
         loop.resume()
@@ -182,7 +189,8 @@ def model_card(saved: SavedRun, *figures: dict[str, Any]) -> ModelCard:
     record, model = saved.record, saved.config.model
     counts = np.array([record["training_counts"][name] for name in saved.labels], dtype=float)
     if saved.config.training_set.balance != "none":
-        counts = np.ones(len(counts))
+        # Brought to balance, all classes count alike, except those that the data has no image of.
+        counts = (counts > 0).astype(float)
     template = CropTemplate(**_points(record["template"])) if record["template"] else None
     return ModelCard(
         name=saved.folder.name,
@@ -195,7 +203,9 @@ def model_card(saved: SavedRun, *figures: dict[str, Any]) -> ModelCard:
         template=template,
         prior=dict(zip(saved.labels, (counts / counts.sum()).tolist(), strict=True)),
         metrics=[_metric(entry) for entry in figures],
-        training_data=[{"sets": record["sets"], "target": record["target"], "images": record["training_images"]}],
+        training_data=[
+            {"sets": record["sets"], "target": record["target"], "images": record["training_images"]}
+        ],
         manifest_hash=record["manifest_hash"],
         licence=RESEARCH_USE_LICENCE if {"fer2013", "ferplus"} & set(record["sets"]) else "",
     )

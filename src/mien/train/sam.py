@@ -1,15 +1,16 @@
 """Sharpness-aware minimization as an ordinary closure optimizer.
 
-Foret et al., ICLR 2021, algorithm 1 with the l2 norm (equations 2 and 3); `adaptive` is ASAM (Kwon et al., ICML 2021,
-equation 8). A step climbs to w + e(w), takes the gradient there, goes back to w and steps the base optimizer:
+Foret et al., ICLR 2021, algorithm 1 with the l2 norm (equations 2 and 3); `adaptive` is ASAM (Kwon et al.,
+ICML 2021, equation 8). A step climbs to w + e(w), takes the gradient there, goes back to w and steps the base
+optimizer:
 
     e(w) = rho * g / ||g||                     (SAM)
     e(w) = rho * |w|^2 * g / || |w| * g ||     (ASAM)
 
-What public copies get wrong and is held here: state is the base optimizer's own, so a checkpoint holds all of it; both
-passes draw the same stochastic-depth masks; BatchNorm statistics are taken in the first pass only; weights come back bit
-by bit, whatever is raised in between. Do not put a GradScaler around it: it hands the closure on without unscaling, and the
-step is taken with scaled gradients. bf16 needs no scaler.
+What public copies get wrong and is held here: state is the base optimizer's own, so a checkpoint holds all of
+it; both passes draw the same stochastic-depth masks; BatchNorm statistics are taken in the first pass only;
+weights come back bit by bit, whatever is raised in between. Do not put a GradScaler around it: it hands the
+closure on without unscaling, and the step is taken with scaled gradients. bf16 needs no scaler.
 """
 
 from __future__ import annotations
@@ -34,9 +35,11 @@ class SAM(Optimizer):
         model: the network whose BatchNorm statistics are kept from the second pass.
         rho: radius of the perturbation, > 0 or 0 (then every step is the base's).
         adaptive: scale the perturbation by the weights (ASAM).
-        first_pass: entered around the first forward and backward; under DDP `no_backward_sync`, so that each process
+        first_pass: entered around the first forward and backward; under DDP `no_backward_sync`, so that each
+        process
             perturbs by its own gradient (m-sharpness) and only the second pass is averaged.
-        before_step: called between the second pass and the base's step; gradients are clipped here, since clipping
+        before_step: called between the second pass and the base's step; gradients are clipped here, since
+        clipping
             the first pass has no effect on a normalised perturbation.
 
     Raises:
@@ -83,7 +86,8 @@ class SAM(Optimizer):
         """One step.
 
         Args:
-            closure: clears the gradients, computes the loss of one batch, runs backward, returns the loss. It is called
+            closure: clears the gradients, computes the loss of one batch, runs backward, returns the loss. It
+            is called
                 twice (once where rho or the gradient is zero) and must see the same batch both times.
 
         Returns:
@@ -100,7 +104,9 @@ class SAM(Optimizer):
         generators = _RandomState()
         with self.first_pass():
             loss = closure()
-        parameters = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        parameters: list[Tensor] = [
+            p for group in self.param_groups for p in group["params"] if p.grad is not None
+        ]
         perturbations = self._perturbations(parameters)
         if perturbations is None:
             self._base_step()
@@ -116,9 +122,10 @@ class SAM(Optimizer):
             self.before_step()
         self.base.step()
 
-    def _perturbations(self, parameters: list[nn.Parameter]) -> list[Tensor] | None:
-        """e(w), one tensor a parameter; None where the gradient is zero and there is no direction to climb."""
-        directions = [p.grad for p in parameters if p.grad is not None]
+    def _perturbations(self, parameters: list[Tensor]) -> tuple[Tensor, ...] | None:
+        """e(w), one tensor a parameter; None where the gradient is zero and there is no direction to
+        climb."""
+        directions = tuple(p.grad for p in parameters if p.grad is not None)
         if self.adaptive:
             sizes = torch._foreach_abs(parameters)
             directions = torch._foreach_mul(directions, sizes)
@@ -146,7 +153,7 @@ class _RandomState:
 
 
 @contextmanager
-def _perturbed(parameters: list[nn.Parameter], perturbations: list[Tensor]) -> Iterator[None]:
+def _perturbed(parameters: list[Tensor], perturbations: tuple[Tensor, ...]) -> Iterator[None]:
     # A copy, not a subtraction: (w + e) - e is not w in floating point, and the error would add up.
     kept = [p.detach().clone() for p in parameters]
     try:

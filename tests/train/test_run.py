@@ -1,0 +1,230 @@
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mien.config import RunConfig, to_dict
+from mien.data.prepare import load_prepared
+from mien.errors import CheckpointError, InputError, TrainingDiverged
+from mien.evaluate.run import evaluate_run
+from mien.evaluate.split import read_logits
+from mien.models.saved import read_run
+from mien.progress import Reporter
+from mien.train import loop as loop_module
+from mien.train.run import CARD, model_card, resume_run, train_run
+
+SLOWED = """
+import sys, time
+from pathlib import Path
+from mien.progress import Reporter
+from mien.train import loop
+from mien.train.run import resume_run
+loop.CHECKPOINT_SECONDS = 0.0
+save = loop.save_state
+def saving(*arguments):
+    save(*arguments)
+    Path(sys.argv[1], "saved").touch()
+loop.save_state = saving
+resume_run(Path(sys.argv[1]), reporter=Reporter(quiet=True))
+"""
+
+
+def _same(a: Path, b: Path) -> bool:
+    left, right = load_file(a), load_file(b)
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+def _begin(run: Path, config: RunConfig, trained: Path) -> None:
+    """A run's folder as it is before the first step."""
+    run.mkdir()
+    (run / "run.json").write_bytes((trained / "run.json").read_bytes())
+    (run / "config.json").write_text(json.dumps(to_dict(config)))
+
+
+def test_a_runs_folder_says_all_that_its_result_depends_on(
+    trained: Path, tiny: RunConfig, drawn_folder: Path
+) -> None:
+    saved = read_run(trained)
+    assert saved.config == tiny
+    record = saved.record
+    assert record["manifest_hash"] == load_prepared(drawn_folder).manifest.hash()
+    assert {
+        "mien",
+        "git_commit",
+        "seed",
+        "processor",
+        "versions",
+        "precision",
+        "threads",
+        "target",
+    } <= record.keys()
+    assert record["versions"]["torch"] == torch.__version__.partition("+")[0]
+    history = [json.loads(line) for line in (trained / "history.jsonl").read_text().splitlines()]
+    assert [entry["epoch"] for entry in history] == [1, 2]
+    assert {"lr", "train_loss", "train_accuracy", "validation", "kept"} <= history[0].keys()
+
+
+def test_evaluate_gives_exactly_what_train_said(
+    trained: Path, tiny: RunConfig, drawn_folder: Path, tmp_path: Path
+) -> None:
+    said = train_run(tiny, drawn_folder, tmp_path / "run", reporter=Reporter(quiet=True))
+    assert evaluate_run(tmp_path / "run", split="validation", views=["all"]) == [said]
+    logits = read_logits(tmp_path / "run", "validation")
+    assert logits["logits"].dtype == np.float16
+    assert len(logits["logits"]) == said["count"]
+    # A second run of the same config is the same run.
+    assert _same(tmp_path / "run" / "best.safetensors", trained / "best.safetensors")
+
+
+def test_the_kept_checkpoint_is_the_best_on_validation(trained: Path) -> None:
+    history = [json.loads(line) for line in (trained / "history.jsonl").read_text().splitlines()]
+    best = max(entry["validation"]["accuracy"] for entry in history)
+    assert evaluate_run(trained, split="validation")[0]["accuracy"] == best
+
+
+def test_the_card_holds_labels_prior_and_figures(trained: Path) -> None:
+    card = model_card(read_run(trained), *evaluate_run(trained, split="test"))
+    assert sum(card.prior.values()) == pytest.approx(1)
+    assert card.labels == read_run(trained).labels
+    assert card.views["7"] == tuple(name for name in card.labels if name != "contempt")
+    assert {entry["labels"] for entry in card.metrics} == {"all", "7"}
+    assert (trained / CARD).is_file()
+
+
+@pytest.mark.parametrize(
+    "kills", [pytest.param(2, id="two-kills"), pytest.param(10, id="ten-kills", marks=pytest.mark.soak)]
+)
+def test_killed_at_random_moments_it_ends_with_the_same_weights(
+    kills: int, tiny: RunConfig, trained: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "killed"
+    _begin(run, tiny, trained)
+    moments = random.Random(kills)
+    for _ in range(kills):
+        process = subprocess.Popen(
+            [sys.executable, "-c", SLOWED, str(run)], env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
+        deadline = time.monotonic() + 120
+        while not (run / "saved").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 0.5))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        (run / "saved").unlink(missing_ok=True)
+    resume_run(run, reporter=Reporter(quiet=True))
+    assert _same(run / "best.safetensors", trained / "best.safetensors")
+    assert _same(run / "last.safetensors", trained / "last.safetensors")
+    assert _history_without_time(run) == _history_without_time(trained)
+
+
+def _history_without_time(run: Path) -> list[dict[str, object]]:
+    entries = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in entry.items() if "seconds" not in k} for entry in entries]
+
+
+def test_ctrl_c_finishes_the_step_saves_and_can_be_resumed(
+    tiny: RunConfig, trained: Path, drawn_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "stopped"
+    steps = 0
+    step = loop_module.TrainingLoop._step
+
+    def interrupted(self: loop_module.TrainingLoop, positions: np.ndarray) -> tuple[float, int, int]:
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, positions)
+
+    monkeypatch.setattr(loop_module.TrainingLoop, "_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_run(tiny, drawn_folder, run, reporter=Reporter(quiet=True))
+    monkeypatch.undo()
+    assert steps == 3
+    resume_run(run, reporter=Reporter(quiet=True))
+    assert _same(run / "best.safetensors", trained / "best.safetensors")
+
+
+def test_a_full_disk_leaves_the_previous_checkpoint_whole(
+    tiny: RunConfig, trained: Path, drawn_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "full"
+    write = Path.write_bytes
+    writes = 0
+
+    def failing(self: Path, data: bytes) -> int:
+        nonlocal writes
+        writes += "last" in self.name
+        if writes == 2:
+            write(self, data[: len(data) // 2])
+            raise OSError(28, "No space left on device", str(self))
+        return write(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", failing)
+    with pytest.raises(OSError, match="No space left"):
+        train_run(tiny, drawn_folder, run, reporter=Reporter(quiet=True))
+    monkeypatch.undo()
+    assert not list(run.glob(".*.tmp"))
+    resume_run(run, reporter=Reporter(quiet=True))
+    assert _same(run / "best.safetensors", trained / "best.safetensors")
+
+
+def test_a_loss_that_is_not_finite_names_step_rate_and_rows(
+    tiny: RunConfig, drawn_folder: Path, tmp_path: Path
+) -> None:
+    hot = dataclasses.replace(
+        tiny, optim=dataclasses.replace(tiny.optim, name="sgd", lr=1e12, warmup_epochs=0)
+    )
+    with pytest.raises(TrainingDiverged, match=r"step \d+ of epoch \d+ \(learning rate .*, rows \d+"):
+        train_run(hot, drawn_folder, tmp_path / "run", reporter=Reporter(quiet=True))
+
+
+def test_other_data_and_other_shapes_are_refused(
+    trained: Path, tiny: RunConfig, drawn_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="already holds a run"):
+        train_run(tiny, drawn_folder, trained, reporter=Reporter(quiet=True))
+    run = tmp_path / "other"
+    wider = dataclasses.replace(tiny, model=dataclasses.replace(tiny.model, embed_dim=32))
+    _begin(run, wider, trained)
+    for name in ("best.safetensors", "last.safetensors"):
+        (run / name).write_bytes((trained / name).read_bytes())
+    with pytest.raises(CheckpointError, match=r"has shape \[.*\], the model wants \[.*\]"):
+        evaluate_run(run)
+    with pytest.raises(CheckpointError, match="does not fit this run's config"):
+        resume_run(run, reporter=Reporter(quiet=True))
+    (run / "last.safetensors").write_bytes(b"half")
+    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+        resume_run(run, reporter=Reporter(quiet=True))
+
+
+def test_bf16_trains_and_is_scored_in_fp32(tiny: RunConfig, drawn_folder: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(tiny, train=dataclasses.replace(tiny.train, precision="bf16", epochs=1))
+    said = train_run(config, drawn_folder, tmp_path / "run", reporter=Reporter(quiet=True))
+    assert read_run(tmp_path / "run").record["precision"] == "bf16-mixed"
+    assert evaluate_run(tmp_path / "run", split="validation", views=["all"]) == [said]
+
+
+@pytest.mark.parametrize("balance", ["copies", "sampling", "logit_adjustment"])
+def test_every_way_to_balance_trains(
+    balance: str, tiny: RunConfig, drawn_folder: Path, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(
+        tiny,
+        training_set=dataclasses.replace(tiny.training_set, balance=balance),
+        augment=dataclasses.replace(tiny.augment, mixup=0.2),
+        train=dataclasses.replace(tiny.train, epochs=1),
+    )
+    train_run(config, drawn_folder, tmp_path / "run", reporter=Reporter(quiet=True))
+    card = model_card(read_run(tmp_path / "run"))
+    assert set(card.prior.values()) == {1 / 8}
