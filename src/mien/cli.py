@@ -304,6 +304,7 @@ def _reproduce_parser() -> ArgumentParser:
 
 
 def _reproduce(options: Namespace) -> None:
+    from mien.evaluate.split import read_evaluation
     from mien.progress import Reporter
     from mien.study.reproduce import reproduce
 
@@ -317,8 +318,6 @@ def _reproduce(options: Namespace) -> None:
         threads=options.threads,
     )
     for run_folder in made.runs:
-        from mien.evaluate.split import read_evaluation
-
         _print_figures(run_folder, read_evaluation(run_folder, "test") or [])
     print(f"report: {made.report}")  # noqa: T201
 
@@ -356,14 +355,23 @@ def _predict(options: Namespace) -> int:
 
 
 def _print_table(results: Sequence[Any]) -> None:
+    """A table on a terminal; one tab-separated line a face into a pipe, where nothing may be wrapped."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table("picture", "face", "emotion", "confidence")
+    rows = []
     for result in results:
         if result.error or not result.faces:
-            table.add_row(str(result.path), "", result.error or "no face found", "")
+            rows.append((str(result.path), "", result.error or "no face found", ""))
         for face in result.faces:
-            box = "" if face.box is None else ", ".join(f"{value:.0f}" for value in face.box)
-            table.add_row(str(result.path), box, face.emotion, f"{face.confidence:.0%}")
-    Console(highlight=False).print(table)
+            box = ", ".join(f"{value:.0f}" for value in face.box)
+            rows.append((str(result.path), box, face.emotion, f"{face.confidence:.0%}"))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        print("\n".join("\t".join(row) for row in rows))  # noqa: T201
+        return
+    table = Table("picture", "face", "emotion", "confidence")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(table)

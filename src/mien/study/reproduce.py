@@ -184,7 +184,7 @@ def _sentences(exported: Exported | None) -> tuple[str, ...]:
     if exported is None:
         return ()
     return (
-        f"Exported {exported.run}, which validation ranks first, to {exported.path.name}: on {exported.checked} "
-        f"test faces its logits differ from torch's by at most {exported.difference:.1e}, and the light runtime "
-        f"reads {exported.correct} of them as they are labelled.",
+        f"Exported {exported.run}, which validation ranks first, to {exported.path.name}: on "
+        f"{exported.checked} test faces its logits differ from torch's by at most {exported.difference:.1e}, "
+        f"and the light runtime reads {exported.correct} of them as they are labelled.",
     )

@@ -122,6 +122,7 @@ class TrainingLoop:
             while self.position.epoch < epochs:
                 self._epoch(bar, interrupt)
                 self._finish_epoch()
+                interrupt.end_if_raised(self.run)
         return self.position
 
     def _epoch(self, bar: Bar, interrupt: _InterruptFlag) -> None:
@@ -144,8 +145,7 @@ class TrainingLoop:
             if interrupt.raised or now - saved > CHECKPOINT_SECONDS:
                 self._save()
                 saved = now
-            if interrupt.raised:
-                raise KeyboardInterrupt
+            interrupt.end_if_raised(self.run)
 
     def _step(self, positions: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[float, int, int]:
         position, config = self.position, self.config
@@ -259,6 +259,11 @@ class _InterruptFlag:
         if self.raised:
             raise KeyboardInterrupt
         self.raised = True
+
+    def end_if_raised(self, run: Path) -> None:
+        """Raise KeyboardInterrupt, with the command that continues, if Ctrl-C was pressed."""
+        if self.raised:
+            raise KeyboardInterrupt(f"stopped; continue with: mien train --resume {run}")
 
     def __exit__(self, *_: object) -> None:
         if self._previous is not None:
