@@ -93,8 +93,10 @@ class ModelConfig:
     std: float = 0.5
     """Divides the centred intensities (section 3.4)."""
     stem: Literal["conv", "patch"] = "conv"
-    """`conv` embeds patches of 4 px by three overlapping 3x3 convolutions, `patch` by one linear layer.
+    """`conv` embeds patches of 4 px by overlapping 3x3 convolutions, `patch` by one linear layer.
     `compact_swin` only."""
+    stem_convolutions: int = 3
+    """Convolutions of the `conv` stem, at least 3; more of them learn faster from few images."""
     embed_dim: int = 64
     """Channels of the first stage; each later stage has twice as many. `compact_swin` only."""
     depths: tuple[int, ...] = (2, 4, 2)

@@ -6,7 +6,7 @@ import torch
 from mien.config import ModelConfig, SEConfig
 from mien.errors import InputError
 from mien.models.build import build_model, parameter_count
-from mien.models.swin import ExpressionSwin
+from mien.models.swin import ConvStem, ExpressionSwin
 
 TINY = ModelConfig(embed_dim=16, depths=(1, 2), num_heads=(2, 4), drop_path=0.0)
 
@@ -64,6 +64,14 @@ def test_without_se_and_stem_it_is_timms_swin() -> None:
     torch.testing.assert_close(model(x), reference(x))
 
 
+@pytest.mark.parametrize("count", [3, 4, 5, 8])
+def test_a_stem_of_any_depth_gives_one_token_for_four_by_four_pixels(count: int) -> None:
+    stem = ConvStem(48, in_chans=1, embed_dim=16, convolutions=count)
+    assert sum(isinstance(layer, torch.nn.Conv2d) for layer in stem.modules()) == count
+    assert stem(torch.randn(2, 1, 48, 48)).shape == (2, 12, 12, 16)
+    assert stem.grid_size == (12, 12)
+
+
 def test_the_compact_default_holds_at_most_five_million_parameters() -> None:
     assert parameter_count(build_model(ModelConfig(), 8)) <= 5_000_000
 
@@ -80,6 +88,7 @@ def test_a_timm_name_at_another_size() -> None:
     [
         ({"name": "swine_tiny"}, "swine_tiny"),
         ({"size": 50}, "50 px"),
+        ({"stem_convolutions": 2}, "at least 3"),
         ({"num_heads": (3, 6)}, "3 heads"),
         ({"depths": (1,)}, "model.depths"),
         ({"pretrained": "hub"}, "compact_swin"),

@@ -7,6 +7,7 @@ images), three stages on maps of 12, 6 and 3 tokens, windows of 6.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import timm
@@ -29,28 +30,42 @@ class Features(NamedTuple):
 
 
 class ConvStem(nn.Module):
-    """Three 3x3 convolutions with strides 2, 1, 2: one token for 4x4 pixels, seen through overlapping fields.
+    """3x3 convolutions, two of them with stride 2: one token for 4x4 pixels, seen through overlapping fields.
 
     Takes timm's patch-embedding arguments, so that it can stand in for `PatchEmbed`.
+
+    Args:
+        convolutions: how many, at least 3; further ones stand alternately at a quarter and at half of the resolution.
     """
 
     def __init__(
-        self, img_size: int, patch_size: int = 4, in_chans: int = 3, embed_dim: int = 64, **_timm_extras: Any
+        self,
+        img_size: int,
+        patch_size: int = 4,
+        in_chans: int = 3,
+        embed_dim: int = 64,
+        *,
+        convolutions: int = 3,
+        **_timm_extras: Any,
     ) -> None:
         super().__init__()
         if patch_size != 4 or img_size % 4:
             raise InputError(
                 f"the convolutional stem embeds patches of 4 px; {img_size} px is not a multiple of 4."
             )
+        if convolutions < 3:
+            raise InputError(
+                f"model.stem_convolutions is {convolutions}; the convolutional stem has at least 3."
+            )
         self.img_size = (img_size, img_size)
         self.patch_size = (4, 4)
         self.grid_size = (img_size // 4, img_size // 4)
         half = embed_dim // 2
-        self.layers = nn.Sequential(
-            *self._convolution(in_chans, half, stride=2),
-            *self._convolution(half, half, stride=1),
-            *self._convolution(half, embed_dim, stride=2),
-        )
+        at_quarter = (convolutions - 2) // 2
+        at_half = convolutions - 2 - at_quarter
+        shapes = [(in_chans, half, 2), *[(half, half, 1)] * at_half]
+        shapes += [(half, embed_dim, 2), *[(embed_dim, embed_dim, 1)] * at_quarter]
+        self.layers = nn.Sequential(*(layer for shape in shapes for layer in self._convolution(*shape)))
         self.norm = nn.LayerNorm(embed_dim)
 
     @staticmethod
@@ -159,7 +174,9 @@ def _compact_encoder(config: ModelConfig) -> nn.Module:
     for width, heads in zip(widths, config.num_heads, strict=True):
         if width % heads:
             raise InputError(f"model.num_heads: {width} channels do not divide by {heads} heads.")
-    extra = {"embed_layer": ConvStem} if config.stem == "conv" else {}
+    extra: dict[str, Any] = {}
+    if config.stem == "conv":
+        extra["embed_layer"] = partial(ConvStem, convolutions=config.stem_convolutions)
     return SwinTransformer(
         img_size=config.size,
         patch_size=4,
