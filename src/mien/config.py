@@ -42,7 +42,7 @@ class PrepareConfig:
     labels: str = "emotions"
     """The taxonomy: `emotions` (the eight; any other label is an error), `own` (the class names found in the
     data), or names separated by commas."""
-    drawn_count: int = 4000
+    drawn_count: int = 6000
     """How many faces are drawn when the source is `drawn`."""
     drawn_label_noise: float = 0.0
     """Share of the drawn training faces whose label is replaced by another class."""

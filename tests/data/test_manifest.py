@@ -216,9 +216,9 @@ def test_counts_list_every_split_and_class():
     assert Manifest(frame_of(ROWS), INFO).counts("fer2013")["train"]["sadness"] == 1
 
 
-def test_the_seven_class_view_is_for_the_eight_only():
+def test_the_seven_class_view_is_for_the_emotions_only():
     assert views_of(EMOTIONS) == {"7": SEVEN}
-    assert views_of(SEVEN) == {}
+    assert views_of(SEVEN) == {"7": SEVEN}
     assert views_of(("yes", "no")) == {}
 
 

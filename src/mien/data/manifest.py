@@ -135,12 +135,11 @@ class ManifestInfo:
 
 
 def views_of(labels: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The paper's 7-class view where the labels allow it and it is smaller than they are."""
+    """The paper's 7-class view where the labels allow it."""
     try:
-        view = class_view(labels, "7")
+        return {"7": class_view(labels, "7")}
     except InputError:
         return {}
-    return {"7": view} if len(view) < len(labels) else {}
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def _assemble(collected: Collected, pack: Path, count: int, config: PrepareConfi
         raise InputError(
             f"no usable picture was found ({reasons or 'no picture at all'}); check the path and its layout."
         )
-    classes = collected.classes or _own_classes(frame, annotations)
+    classes = _classes(frame, annotations, collected.classes, config)
     target = config.target or default_target(annotations, {k: list(v) for k, v in collected.sets.items()})
     parts = parts_of(target, annotations)
     frame = _with_twins(frame)
@@ -148,9 +148,21 @@ def _assemble(collected: Collected, pack: Path, count: int, config: PrepareConfi
     return Manifest(frame, info)
 
 
-def _own_classes(frame: pl.DataFrame, annotations: Mapping[str, object]) -> tuple[str, ...]:
+def _classes(
+    frame: pl.DataFrame,
+    annotations: Mapping[str, object],
+    named: tuple[str, ...] | None,
+    config: PrepareConfig,
+) -> tuple[str, ...]:
+    """The class names: those found, those named, or the emotions that the data has any picture of."""
     kept = frame.filter(pl.col("kept"))
-    return tuple(sorted({name for a in annotations for name in kept[f"labels.{a}"].drop_nulls()}))
+    found = {name for a in annotations for name in kept[f"labels.{a}"].drop_nulls()}
+    if named is None:
+        return tuple(sorted(found))
+    if config.labels != "emotions":
+        return named
+    # FER-2013 by itself knows no contempt: a logit that nothing asks for would only spoil macro averages.
+    return tuple(name for name in named if name in found)
 
 
 def _with_twins(frame: pl.DataFrame) -> pl.DataFrame:

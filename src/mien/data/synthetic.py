@@ -12,15 +12,18 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from mien.data import drawing
+from mien.data import head_parameters
+from mien.data.head_geometry import face_boxes, landmarks, shape_heads
+from mien.data.portrait import render
 from mien.labels import EMOTIONS
 
 Float = npt.NDArray[np.float32]
 Index = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]
 
-ACTION_UNITS: Final[tuple[int, ...]] = drawing.ACTION_UNITS
+ACTION_UNITS: Final[tuple[int, ...]] = head_parameters.ACTION_UNITS
 """The AU numbers drawn, in the column order of `DrawnFaces.action_units`."""
 
 PROTOTYPES: Final[dict[str, dict[int, float]]] = {
@@ -132,8 +135,8 @@ def draw_faces(
     subject = rng.permutation(np.arange(count, dtype=np.int64) % identities)
     sided = _expressions(clean, frontal, rng)
     params = {**_identities(subject, identities, seed), **_conditions(count, frontal, rng)}
-    geometry = drawing.head_geometry(params, sided, size)
-    images, mattes = drawing.render(geometry, size, channels, rng)
+    geometry = shape_heads(params, sided, size)
+    images, mattes = render(geometry, size, channels, rng)
     units = sided.max(axis=1)
     return DrawnFaces(
         images=images,
@@ -141,8 +144,8 @@ def draw_faces(
         clean_labels=clean,
         action_units=units,
         subjects=subject,
-        boxes=drawing.face_boxes(geometry, size),
-        landmarks=drawing.landmarks(geometry),
+        boxes=face_boxes(geometry, size),
+        landmarks=landmarks(geometry),
         valence=np.tanh(units @ _weights(_VALENCE)),
         arousal=np.tanh(units @ _weights(_AROUSAL)),
         mattes=mattes,
@@ -178,7 +181,7 @@ def paste_faces(
     if not rgb:
         raise ValueError("background must be a uint8 array of shape [H, W, 3]")
     rng = np.random.default_rng([seed, 3])
-    frame = drawing.texture(width, height, rng) if background is None else background.astype(np.float32)
+    frame = _texture(width, height, rng) if background is None else background.astype(np.float32)
     rows, columns = frame.shape[:2]
     size = faces.images.shape[1]
     across, down = columns // size, rows // size
@@ -190,7 +193,7 @@ def paste_faces(
     y0 = cells // across * cell_h + rng.integers(0, cell_h - size + 1, size=len(faces))
     for image, matte, x, y in zip(faces.images, faces.mattes, x0, y0, strict=True):
         region = frame[y : y + size, x : x + size]
-        region[:] = drawing.blend(image, matte, region)
+        region[:] = _blend(image, matte, region)
     offset = np.stack([x0, y0], axis=1).astype(np.float32)
     boxes = faces.boxes + np.tile(offset, (1, 2))
     return np.rint(frame).astype(np.uint8), boxes, faces.landmarks + offset[:, None, :]
@@ -252,11 +255,37 @@ def _expressions(clean: Index, frontal: bool, rng: np.random.Generator) -> Float
 def _identities(subject: Index, identities: int, seed: int) -> dict[str, Float]:
     """Identity parameters, [N] each; a subject's depend on the seed and its number alone."""
     generators = (np.random.default_rng([seed, number, 4]) for number in range(identities))
-    draws = np.stack([rng.random(drawing.IDENTITY_DRAWS) for rng in generators]).astype(np.float32)
-    return drawing.identity_parameters(draws[subject])
+    draws = np.stack([rng.random(head_parameters.IDENTITY_DRAWS) for rng in generators]).astype(np.float32)
+    return head_parameters.identity_parameters(draws[subject])
 
 
 def _conditions(count: int, frontal: bool, rng: np.random.Generator) -> dict[str, Float]:
     """Pose, framing, light and camera parameters, [N] each."""
-    ranges = drawing.FRONTAL_CONDITIONS if frontal else drawing.CONDITIONS
+    ranges = head_parameters.FRONTAL_CONDITIONS if frontal else head_parameters.CONDITIONS
     return {name: rng.uniform(*ends, size=count).astype(np.float32) for name, ends in ranges.items()}
+
+
+def _texture(width: int, height: int, rng: np.random.Generator) -> Float:
+    """A background of soft, muted colour patches and grain, float32 [height, width, 3] in 0..255."""
+    frame: Float = np.full((height, width, 3), 118.0, dtype=np.float32)
+    tint = rng.uniform(0.7, 1.3, size=(3, 3)).astype(np.float32)
+    for layer, (cells, weight) in enumerate(((3, 34.0), (8, 13.0), (32, 4.0))):
+        coarse = Image.fromarray(rng.standard_normal((cells, cells + cells // 3)).astype(np.float32))
+        patches = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))[:, :, None]
+        frame += patches * (weight * tint[layer])
+    frame += rng.standard_normal((height, width, 1), dtype=np.float32) * 3.0
+    return frame.clip(0.0, 255.0)
+
+
+def _blend(image: Pixels, matte: Pixels, region: Float) -> Float:
+    """What a frame's region shows, float32 [size, size, 3], once a drawn person is let into it.
+
+    The person fades out towards the image's edges, where the image cuts shoulders and hair off.
+    """
+    place = (np.arange(len(image), dtype=np.float32) + 0.5) / len(image)
+    across = np.clip(np.minimum(place, 1.0 - place) / 0.08, 0.0, 1.0)
+    down = np.clip(np.minimum(place / 0.05, (1.0 - place) / 0.10), 0.0, 1.0)
+    ramp = down[:, None] * across[None, :]
+    alpha = ramp * ramp * (3.0 - 2.0 * ramp) * (matte.astype(np.float32) / 255.0)
+    mixed: Float = region + alpha[:, :, None] * (image.astype(np.float32) - region)
+    return mixed

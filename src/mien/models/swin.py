@@ -35,7 +35,8 @@ class ConvStem(nn.Module):
     Takes timm's patch-embedding arguments, so that it can stand in for `PatchEmbed`.
 
     Args:
-        convolutions: how many, at least 3; further ones stand alternately at a quarter and at half of the resolution.
+        convolutions: how many, at least 3: the first two at half of the resolution, further ones alternately at a
+            quarter and at half of it.
     """
 
     def __init__(

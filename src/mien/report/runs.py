@@ -14,7 +14,7 @@ import numpy.typing as npt
 from mien.errors import InputError
 from mien.evaluate.metrics import score
 from mien.evaluate.split import FOLDER, read_evaluation, read_logits
-from mien.labels import EMOTIONS
+from mien.labels import EMOTIONS, SEVEN
 from mien.models.saved import SavedRun, read_run
 
 HISTORY = "history.jsonl"
@@ -48,9 +48,9 @@ class ReportedRun:
         return self.saved.config.train.seed
 
     @property
-    def eight(self) -> bool:
-        """Whether the classes are the paper's eight."""
-        return set(self.saved.labels) == set(EMOTIONS)
+    def comparable(self) -> bool:
+        """Whether the classes are the paper's eight, or its seven."""
+        return set(SEVEN) <= set(self.saved.labels) <= set(EMOTIONS)
 
 
 def read_runs(folders: Sequence[Path]) -> tuple[ReportedRun, ...]:

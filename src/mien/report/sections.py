@@ -100,8 +100,8 @@ def _split_warning(runs: Sequence[ReportedRun]) -> str:
 def _figures_section(columns: tuple[Column, ...]) -> Section:
     blocks: list[Block] = []
     split = columns[0].runs[0].split
-    own = [column for column in columns if not column.runs[0].eight]
-    seven = [column for column in columns if column.runs[0].eight and "7" in column.figures]
+    own = [column for column in columns if not column.runs[0].comparable]
+    seven = [column for column in columns if column.runs[0].comparable and "7" in column.figures]
     if seven:
         blocks.append(_seven_table(seven, split))
     for labels in dict.fromkeys(tuple(column.record["labels"]) for column in own):

@@ -206,7 +206,7 @@ def _column(runs: list[ReportedRun], variant: str, name: str) -> Column:
         kept_epochs=tuple(_kept_epoch(run) for run in runs),
         checkpoint_rule=rule,
         figures={view: _view_figures(runs, view) for view in views},
-        published=published_of(config) if runs[0].eight else None,
+        published=published_of(config) if runs[0].comparable else None,
     )
 
 
