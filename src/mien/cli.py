@@ -285,13 +285,13 @@ def _reproduce_parser() -> ArgumentParser:
     parser = _new(
         "Train, score and report the columns of the paper's Table 2; a second call continues where the first "
         "stopped. "
-        "Example: mien reproduce --recipe configs/compact --data hybrid --out runs/table2"
+        "Example: mien reproduce --recipe compact --data hybrid --out runs/table2"
     )
     parser.add_argument(
         "--recipe",
         type=Path,
-        default=Path("configs/compact"),
-        help="folder of configs, or one config to ablate",
+        default=Path("compact"),
+        help="`compact`, `paper`, `smoke`, a folder of configs, or one config to ablate",
     )
     parser.add_argument("--data", type=Path, required=True, help="folder that mien data prepare wrote")
     parser.add_argument(

@@ -8,7 +8,7 @@ from mien.config import RunConfig, SAMConfig
 from mien.errors import InputError
 from mien.progress import Reporter
 from mien.study import reproduce as module
-from mien.study.reproduce import columns_of, reproduce
+from mien.study.reproduce import columns_of, find_recipe, reproduce
 
 RECIPE = """
 [model]
@@ -32,6 +32,14 @@ def test_one_file_is_ablated_to_three_columns(tmp_path: Path) -> None:
     assert swin_se.model == swin_se_sam.model
     assert swin_se.optim == dataclasses.replace(swin_se_sam.optim, sam=SAMConfig())
     assert swin_se_sam.optim.sam.rho == 0.05
+
+
+def test_miens_own_recipes_are_found_by_name(tmp_path: Path) -> None:
+    assert list(columns_of(find_recipe(Path("compact")))) == ["swin", "swin_se", "swin_se_sam"]
+    assert find_recipe(Path("smoke")).name == "smoke.toml"
+    assert find_recipe(tmp_path) == tmp_path
+    with pytest.raises(InputError, match="no such config file"):
+        find_recipe(tmp_path / "none")
 
 
 def test_a_folder_without_configs_is_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+import mien
 from mien.config import RunConfig, SAMConfig, SEConfig, read_run_config
 from mien.data.prepare import load_prepared
 from mien.errors import InputError
@@ -57,6 +58,21 @@ class Reproduced:
     """None where no run has kept its weights, as with committed results."""
 
 
+def find_recipe(name: Path) -> Path:
+    """A recipe's path: the one given, or one of mien's own by name (`compact`, `paper`, `smoke`).
+
+    Raises:
+        InputError: neither exists.
+    """
+    package = Path(mien.__file__).parent
+    # A wheel carries the configs inside the package; in a checkout they lie at its root.
+    homes = [package / "configs", package.parents[1] / "configs"]
+    for path in (name, *(home / f"{name}{suffix}" for home in homes for suffix in ("", ".toml"))):
+        if path.exists():
+            return path
+    raise InputError(f"{name}: no such config file or folder; give one, or `compact`, `paper` or `smoke`.")
+
+
 def columns_of(recipe: Path) -> Mapping[str, RunConfig]:
     """The configs of a recipe, by run name, in the order of Table 2's columns.
 
@@ -92,7 +108,7 @@ def reproduce(
     """Train, score, report, export.
 
     Args:
-        recipe: see `columns_of`.
+        recipe: see `find_recipe` and `columns_of`.
         data: a prepared folder.
         out: each run gets a folder there; report.html and model.onnx lie beside them.
         reporter: where progress goes.
@@ -105,7 +121,7 @@ def reproduce(
         KeyboardInterrupt: stopped; the same command continues.
     """
     runs = []
-    for name, column in columns_of(recipe).items():
+    for name, column in columns_of(find_recipe(recipe)).items():
         for seed in range(seeds):
             run = out / (name if seeds == 1 else f"{name}-seed{column.train.seed + seed}")
             config = _with(column, seed=column.train.seed + seed, epochs=epochs, threads=threads)
