@@ -6,6 +6,7 @@ stopped by Ctrl-C. A message is one sentence on standard error; results go to st
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -42,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
+    # Fabric announces its precision; run.json holds it.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
         parser, verbs = _parser()

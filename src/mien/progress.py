@@ -42,7 +42,7 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """Print one line above any bar."""
-        self.console.print(text, markup=False)
+        self.console.print(text, markup=False, soft_wrap=True)
 
     @contextmanager
     def bar(

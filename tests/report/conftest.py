@@ -86,7 +86,7 @@ def make_run(tmp_path: Path) -> MakeRun:
                 "epoch": epoch,
                 "train_loss": 2 / epoch,
                 "train_accuracy": 0.2 * epoch,
-                "seconds": 60.0,
+                "seconds": 60.0 * epoch,
                 "kept": epoch < 3,
                 "validation": {"accuracy": 0.15 * epoch, "nll": 2.1 / epoch},
             }

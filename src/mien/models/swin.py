@@ -35,8 +35,8 @@ class ConvStem(nn.Module):
     Takes timm's patch-embedding arguments, so that it can stand in for `PatchEmbed`.
 
     Args:
-        convolutions: how many, at least 3: the first two at half of the resolution, further ones by turns at a
-            quarter and at half of it.
+        convolutions: how many, at least 3: the first two at half of the resolution, further ones by turns at
+            a quarter and at half of it.
     """
 
     def __init__(

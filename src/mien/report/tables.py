@@ -191,7 +191,8 @@ def _rank(config: RunConfig) -> int:
 def _column(runs: list[ReportedRun], variant: str, name: str) -> Column:
     runs = sorted(runs, key=lambda run: run.seed)
     config = runs[0].saved.config
-    minutes = [sum(entry["seconds"] for entry in run.history) / 60 for run in runs if run.history]
+    # An entry's seconds count from the start of the run.
+    minutes = [run.history[-1]["seconds"] / 60 for run in runs if run.history]
     rule = f"best validation {config.train.selection.replace('_', ' ')}"
     if config.train.ema:
         rule += " of the running average"
