@@ -138,6 +138,9 @@ def test_a_view_and_options_that_do_not_fit(trained: Path, capfd: pytest.Capture
     _fails(capfd, ["train", "--optim.lr", "fast"], "optim.lr")
     _fails(capfd, ["train", "--optim.speed", "1"], "speed")
     _fails(capfd, ["train"], "--data")
+    _fails(capfd, ["train", "--config", "nope.toml"], "nope.toml")
+    _fails(capfd, ["train", "--train.epochs", "0", "--data", "x", "--out", "y"], "epochs is 0")
+    _fails(capfd, ["train", "--resume", str(trained), "--train.epochs", "9"], "--resume")
     _fails(capfd, ["dance"], "dance")
     _fails(capfd, ["export", str(trained), "--out", "model.pt"], ".onnx")
 
@@ -229,6 +232,17 @@ def test_help_names_every_field_with_its_sentence(capfd: pytest.CaptureFixture[s
             assert words[:40].replace("`", "") in shown.replace("`", ""), name
 
     check(RunConfig, "")
+
+
+def test_printed_configs_can_be_read_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from mien.config import read_run_config
+
+    with pytest.raises(SystemExit) as ended:
+        run(["train", "--optim.lr", "0.5", "--model.depths=[1,1]", "--print_config"])
+    assert ended.value.code == 0
+    (tmp_path / "c.toml").write_text(capfd.readouterr().out)
+    config = read_run_config(tmp_path / "c.toml")
+    assert (config.optim.lr, config.model.depths) == (0.5, (1, 1))
 
 
 def test_version_and_bare_command(capfd: pytest.CaptureFixture[str]) -> None:

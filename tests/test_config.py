@@ -34,6 +34,30 @@ def test_unknown_keys_and_wrong_types_are_refused_in_one_sentence(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"train": {"epochs": 0}},
+        {"train": {"batch_size": 0}},
+        {"train": {"seed": -1}},
+        {"train": {"threads": -3}},
+        {"train": {"ema": 1.5}},
+        {"model": {"size": 0}},
+        {"model": {"std": 0}},
+        {"model": {"se": {"reduction": 0}}},
+        {"model": {"depths": []}},
+        {"optim": {"momentum": -1}},
+        {"optim": {"sam": {"rho": -1}}},
+        {"augment": {"scale": 1.0}},
+        {"augment": {"mixup": -1}},
+    ],
+    ids=str,
+)
+def test_settings_out_of_range_are_refused_by_name(values: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="must be"):
+        run_config_from(values, where="c.toml")
+
+
 def test_a_missing_and_a_broken_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such config file"):
         read_run_config(tmp_path / "none.toml")

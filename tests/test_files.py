@@ -1,5 +1,7 @@
 import json
+import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,46 @@ def test_written_files_are_readable_like_any_new_file(tmp_path):
     assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == stat.S_IMODE(
         (tmp_path / "b.txt").stat().st_mode
     )
+
+
+def test_a_link_stays_and_its_target_is_replaced(tmp_path):
+    target = tmp_path / "real" / "a.txt"
+    link = tmp_path / "link.txt"
+    link.symlink_to(target)
+    for text in ("new", "newer"):
+        files.write_text(link, text)
+        assert link.is_symlink()
+        assert target.read_text() == text
+    assert names(tmp_path) == ["link.txt", "real"]
+    assert names(target.parent) == ["a.txt"]
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_pipe_is_written_into(tmp_path, linked):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    path = tmp_path / "link" if linked else pipe
+    if linked:
+        path.symlink_to(pipe)
+    received = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_text()), daemon=True)
+    reader.start()
+    files.write_text(path, "text")
+    reader.join(timeout=10)
+    assert received == ["text"]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert names(tmp_path) == (["link", "pipe"] if linked else ["pipe"])
+
+
+def test_a_pipe_of_the_shell_is_written_into(tmp_path):
+    # Such as /dev/stdout before `| less`: a link whose target has no name in any folder.
+    ends = os.pipe()
+    try:
+        files.write_text(Path(f"/dev/fd/{ends[1]}"), "text")
+        assert os.read(ends[0], 10) == b"text"
+    finally:
+        for end in ends:
+            os.close(end)
 
 
 def test_json_is_utf8_and_ends_with_a_newline(tmp_path):
@@ -90,5 +132,45 @@ def test_a_failure_keeps_the_old_folder_and_leaves_nothing(tmp_path, error):
 
     with pytest.raises(error):
         fail()
+    assert names(out) == ["old.txt"]
+    assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize(("renames", "left"), [(1, "old.txt"), (2, "new.txt")])
+def test_ctrl_c_just_after_a_rename_leaves_one_whole_folder(tmp_path, monkeypatch, renames, left):
+    out = tmp_path / "out"
+    with files.replacing_folder(out) as folder:
+        (folder / "old.txt").write_text("old")
+    rename = Path.rename
+    done = 0
+
+    def interrupted(self, target):
+        nonlocal done
+        rename(self, target)
+        done += 1
+        if done == renames:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), files.replacing_folder(out) as folder:
+        (folder / "new.txt").write_text("new")
+    assert names(out) == [left]
+    assert names(tmp_path) == ["out"]
+
+
+def test_an_old_folder_comes_back_where_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    with files.replacing_folder(out) as folder:
+        (folder / "old.txt").write_text("old")
+    rename = Path.rename
+
+    def failing(self, target):
+        if (self / "new.txt").exists():
+            raise OSError("no")
+        rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match="no"), files.replacing_folder(out) as folder:
+        (folder / "new.txt").write_text("new")
     assert names(out) == ["old.txt"]
     assert names(tmp_path) == ["out"]

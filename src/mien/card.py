@@ -76,6 +76,22 @@ class CropTemplate:
         if not _is_whole(self.count) or self.count < 0:
             raise InputError(f"the card's template.count must be a whole number, not {self.count!r}.")
 
+    @classmethod
+    def from_dict(cls, values: Any) -> CropTemplate:
+        """Read what `dataclasses.asdict` gave, or its JSON.
+
+        Raises:
+            InputError: a key is missing or unknown, or a value does not fit.
+        """
+        if not isinstance(values, dict):
+            raise InputError("the card's template must be a JSON object or null.")
+        _same_keys("card's template", values, cls)
+        for key in ("left_eye", "right_eye"):
+            if not isinstance(values[key], list | tuple):
+                raise InputError(f"the card's template.{key} must be two numbers, not {values[key]!r}.")
+        points = {key: tuple(values[key]) for key in ("left_eye", "right_eye")}
+        return cls(**{**values, **points})
+
     @property
     def eye_distance(self) -> float:
         """Distance between the eyes as a share of the crop's side."""
@@ -250,7 +266,7 @@ class ModelCard:
         _same_keys("card", values, cls)
         template = values.pop("template")
         if template is not None:
-            template = _template_from(template)
+            template = CropTemplate.from_dict(template)
         for key, kind in (("labels", list), ("views", dict), ("prior", dict), ("metrics", list)):
             if not isinstance(values[key], kind):
                 raise InputError(f"the card's {key} must be a JSON {'array' if kind is list else 'object'}.")
@@ -264,18 +280,6 @@ class ModelCard:
         if isinstance(values["training_data"], list):
             values["training_data"] = tuple(values["training_data"])
         return cls(template=template, **values)
-
-
-def _template_from(values: Any) -> CropTemplate:
-    if not isinstance(values, dict):
-        raise InputError("the card's template must be a JSON object or null.")
-    _same_keys("card's template", values, CropTemplate)
-    for key in ("left_eye", "right_eye"):
-        if not isinstance(values[key], list):
-            raise InputError(f"the card's template.{key} must be two numbers, not {values[key]!r}.")
-    return CropTemplate(
-        **{**values, "left_eye": tuple(values["left_eye"]), "right_eye": tuple(values["right_eye"])}
-    )
 
 
 def _same_keys(what: str, values: Mapping[str, Any], cls: type) -> None:

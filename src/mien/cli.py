@@ -6,22 +6,25 @@ stopped by Ctrl-C. A message is one sentence on standard error; results go to st
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
+import tomli_w
+from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_dumper, set_parsing_settings
 
 from mien import __version__
-from mien.config import PrepareConfig, RunConfig
+from mien.config import PrepareConfig, RunConfig, read_run_config
 from mien.errors import InputError, MienError, MissingExtra
 
 EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
+# jsonargparse reads TOML with the standard library but writes it, for --print_config, with a package that is
+# no longer kept.
+set_dumper("toml", lambda values: tomli_w.dumps(_without_none(values)))
 
 _TRAINING_PACKAGES = (
     "torch",
@@ -43,10 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
-    # Fabric announces its precision; run.json holds it.
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
+        _check_config_file(given)
         parser, verbs = _parser()
         parsed = parser.instantiate(parser.parse_args(given or ["--help"]))
         name = parsed.verb
@@ -75,9 +77,24 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _say(str(MissingExtra(f"this command (it imports {error.name})", "train")), EXIT_INPUT)
 
 
+def _check_config_file(given: Sequence[str]) -> None:
+    """Refuse a config file here, since the parser's own message would not name it."""
+    for before, after in zip(given, [*given, ""][1:], strict=True):
+        option, separator, value = before.partition("=")
+        if option == "--config":
+            read_run_config(Path(value if separator else after))
+
+
 def _say(sentence: str, code: int) -> int:
     print(f"mien: {sentence}", file=sys.stderr)  # noqa: T201
     return code
+
+
+def _without_none(value: Any) -> Any:
+    """TOML has no null; a setting that is not written takes its default, which is where a null comes from."""
+    if isinstance(value, dict):
+        return {key: _without_none(entry) for key, entry in value.items() if entry is not None}
+    return value
 
 
 Verb = Callable[[Any], int | None]
@@ -181,13 +198,17 @@ def _train_parser() -> ArgumentParser:
         "mien train --config configs/compact/swin_se_sam.toml --data hybrid --out runs/a; "
         "mien train --resume runs/a",
     )
-    parser.add_argument("--config", action="config", help="TOML file with any of the settings below")
+    parser.add_argument(
+        "--config",
+        action="config",
+        help="TOML file with any of the settings below; give it first, since what comes later wins",
+    )
     parser.add_argument("--data", type=Path | None, help="folder that mien data prepare wrote")
     parser.add_argument("--out", type=Path | None, help="folder of the run")
     parser.add_argument(
         "--resume",
         type=Path | None,
-        help="continue this run with its own config; only --data may stand beside it",
+        help="continue this run with its own config; only --data may stand beside it, where it has moved",
     )
     parser.add_class_arguments(RunConfig)
     return parser
@@ -197,14 +218,16 @@ def _train(options: Namespace) -> None:
     from mien.progress import Reporter
     from mien.train.run import resume_run, train_run
 
+    config = RunConfig(**{name: options[name] for name in RunConfig.__dataclass_fields__})
     if options.resume is not None:
+        if options.out is not None or options.config or config != RunConfig():
+            raise InputError("--resume continues a run with its own config; leave out all but --data.")
         run, figures = options.resume, resume_run(options.resume, reporter=Reporter(), data=options.data)
     else:
         if options.data is None or options.out is None:
             raise InputError(
                 "mien train needs --data (a prepared folder) and --out (the run's folder), or --resume RUN."
             )
-        config = RunConfig(**{name: options[name] for name in RunConfig.__dataclass_fields__})
         run, figures = options.out, train_run(config, options.data, options.out, reporter=Reporter())
     _print_figures(run, [figures])
 

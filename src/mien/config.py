@@ -8,14 +8,30 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
 from mien.errors import InputError
 
-AnnotationTarget = str
 Balance = Literal["none", "copies", "sampling", "logit_adjustment"]
 SEPosition = Literal["none", "pooled", "feature_map", "stem"]
+
+
+def _within(config: Any, low: float, high: float, *names: str, ends: str = "[]") -> None:
+    """Refuse a setting outside low..high; a bracket of `ends` that is round leaves that end out."""
+    for name in names:
+        value = getattr(config, name)
+        if value is None:
+            continue
+        above = value >= low if ends[0] == "[" else value > low
+        below = value <= high if ends[1] == "]" else value < high
+        if not (above and below):
+            lower = f"{low:g} or more" if ends[0] == "[" else f"above {low:g}"
+            upper = f"{high:g} or less" if ends[1] == "]" else f"below {high:g}"
+            raise InputError(
+                f"{name} is {value}; it must be {lower}{'' if high == inf else f' and {upper}'}."
+            )
 
 
 @dataclass(frozen=True)
@@ -36,7 +52,7 @@ class PrepareConfig:
     balance_target: int | None = None
     """Training images of each class that the balance plan aims at; none means as many as the largest class
     has."""
-    target: AnnotationTarget | None = None
+    target: str | None = None
     """What is learned: an annotation (`fer2013`), or its votes (`ferplus.votes`); none takes the richest one
     there is."""
     labels: str = "emotions"
@@ -52,12 +68,18 @@ class PrepareConfig:
     seed: int = 0
     """Seed of drawn faces and drawn splits."""
 
+    def __post_init__(self) -> None:
+        _within(self, 8, 4096, "size")
+        _within(self, 1, inf, "validation_per_class", "test_per_class", "balance_target", "drawn_count")
+        _within(self, 0, 1, "drawn_label_noise")
+        _within(self, 0, inf, "seed", "template_sample")
+
 
 @dataclass(frozen=True)
 class TrainingSetConfig:
     """What a run reads from a prepared folder."""
 
-    target: AnnotationTarget | None = None
+    target: str | None = None
     """What is learned: an annotation (`fer2013`), or its votes as soft labels (`ferplus.votes`); none takes
     the prepared folder's own target."""
     balance: Balance = "none"
@@ -75,6 +97,9 @@ class SEConfig:
     patch embedding before the encoder."""
     reduction: int = 16
     """Channels are reduced by this factor between the two layers of the excitation."""
+
+    def __post_init__(self) -> None:
+        _within(self, 1, inf, "reduction")
 
 
 @dataclass(frozen=True)
@@ -112,6 +137,14 @@ class ModelConfig:
     se: SEConfig = field(default_factory=SEConfig)
     """The squeeze-and-excitation block."""
 
+    def __post_init__(self) -> None:
+        _within(self, 4, 4096, "size")
+        _within(self, 0, inf, "std", ends="(]")
+        _within(self, 1, inf, "embed_dim", "window")
+        _within(self, 0, 1, "drop_path", ends="[)")
+        if not self.depths or min(self.depths) < 1 or not self.num_heads or min(self.num_heads) < 1:
+            raise InputError(f"depths {self.depths} and num_heads {self.num_heads} must be 1 or more each.")
+
 
 @dataclass(frozen=True)
 class AugmentConfig:
@@ -136,6 +169,12 @@ class AugmentConfig:
     mixup: float = 0.0
     """Alpha of the Beta distribution of mixup's weight (Zhang et al., 2018); 0 is off."""
 
+    def __post_init__(self) -> None:
+        _within(self, 0, 180, "rotation")
+        _within(self, 0, 1, "translation", "flip", "autocontrast", "brightness", "contrast", "erasing")
+        _within(self, 0, 1, "scale", ends="[)")
+        _within(self, 0, inf, "mixup")
+
 
 @dataclass(frozen=True)
 class SAMConfig:
@@ -145,6 +184,9 @@ class SAMConfig:
     """Radius of the perturbation; 0 trains with the base optimizer alone."""
     adaptive: bool = False
     """Scale the perturbation by the weights (ASAM, Kwon et al., 2021); use about ten times the rho."""
+
+    def __post_init__(self) -> None:
+        _within(self, 0, inf, "rho", ends="[)")
 
 
 @dataclass(frozen=True)
@@ -160,11 +202,11 @@ class OptimConfig:
     betas: tuple[float, float] = (0.9, 0.999)
     """Moment decay rates of AdamW."""
     weight_decay: float = 0.05
-    """Decoupled weight decay; biases, norms and position tables are left out."""
+    """Weight decay, decoupled in AdamW and L2 in SGD; biases, norms and position tables are left out."""
     schedule: Literal["cosine", "step"] = "cosine"
     """`cosine` falls to `final_lr`, `step` multiplies by `gamma` every `step_epochs` epochs."""
     warmup_epochs: float = 1.0
-    """Epochs over which the rate rises linearly from 0; `cosine` only."""
+    """Epochs over which the rate rises linearly from 0, at most a fifth of the run; `cosine` only."""
     final_lr: float = 1e-5
     """Where the cosine ends."""
     step_epochs: int = 10
@@ -176,6 +218,12 @@ class OptimConfig:
     normalised."""
     sam: SAMConfig = field(default_factory=SAMConfig)
     """Sharpness-aware minimization around the base optimizer."""
+
+    def __post_init__(self) -> None:
+        _within(self, 0, inf, "gamma", "clip_norm", ends="()")
+        _within(self, 0, 1, "momentum", ends="[)")
+        _within(self, 0, inf, "lr", "weight_decay", "warmup_epochs", "final_lr")
+        _within(self, 1, inf, "step_epochs")
 
 
 @dataclass(frozen=True)
@@ -196,9 +244,14 @@ class LoopConfig:
     selection: Literal["accuracy", "macro_recall", "nll"] = "accuracy"
     """Validation figure that chooses the checkpoint (section 3.6: accuracy)."""
     threads: int = 0
-    """Processor threads; 0 takes all cores."""
+    """Processor threads; 0 leaves the number to torch, which takes all cores or OMP_NUM_THREADS."""
     seed: int = 0
     """Seed of initial weights, order, augmentation and stochastic depth."""
+
+    def __post_init__(self) -> None:
+        _within(self, 1, inf, "epochs", "batch_size")
+        _within(self, 0, 1, "label_smoothing", "ema", ends="[)")
+        _within(self, 0, inf, "threads", "seed")
 
 
 @dataclass(frozen=True)
@@ -252,7 +305,7 @@ def read_run_config(path: Path) -> RunConfig:
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise InputError(f"{path}: no such config file; mien's own lie in the folder configs.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not TOML ({error}).") from None

@@ -17,21 +17,31 @@ from typing import Any
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the target's folder; on success it is flushed to disk and renamed to `path`.
 
-    Whatever is raised inside, `path` keeps its old content and the temporary file is removed.
+    Whatever is raised inside, `path` keeps its old content and the temporary file is removed. A link stays a
+    link to what is replaced; a pipe or a device is not replaced, it is written into at the end.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    target = path.resolve()
+    # /dev/stdout resolves to a name that need not exist, so what is asked is whether `path` itself does.
+    is_stream = path.exists() and not target.is_file()
+    if not is_stream:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(
+        prefix=f".{target.name}.", suffix=".tmp", dir=None if is_stream else target.parent
+    )
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        # mkstemp makes a private file; a result should have the permissions any new file of the user gets.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
+        if is_stream:
+            with temporary.open("rb") as content, path.open("wb") as stream:
+                shutil.copyfileobj(content, stream)
+        else:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            # mkstemp makes a private file; a result should have the permissions any new file of the user
+            # gets.
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -50,20 +60,22 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     old = temporary.with_name(f"{temporary.name}-old")
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)
+        temporary.chmod(0o777 & ~_umask())
         if path.exists():
             path.rename(old)
-        try:
-            temporary.rename(path)
-        except BaseException:
-            if old.exists():
-                old.rename(path)
-            raise
+        temporary.rename(path)
     finally:
+        # Ctrl-C can come the moment a rename is done, so what lies there decides, not how far the code came.
+        if old.exists() and not path.exists():
+            old.rename(path)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
 
 
 def write_text(path: Path, text: str) -> None:

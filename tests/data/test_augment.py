@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -87,6 +88,73 @@ def test_rotation_agrees_with_pillow_and_stays_within_its_bound() -> None:
     turned = Image.fromarray(blob[0, 0]).rotate(-10, Image.Resampling.BILINEAR)
     y = (np.asarray(turned) * np.mgrid[:size, :size][0]).sum() / np.asarray(turned).sum() - 24
     assert math.degrees(math.asin(y / 17)) == pytest.approx(10, abs=0.6)
+
+
+def _dots(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where the white dot of each black picture lies, in pixels right of and below the centre."""
+    weight = (x[:, 0] + 1).double()
+    places = torch.arange(x.shape[-1]) - (x.shape[-1] - 1) / 2
+    total = weight.sum(dim=(1, 2))
+    return (weight.sum(1) * places).sum(1) / total, (weight.sum(2) * places).sum(1) / total
+
+
+def test_a_shift_is_at_most_the_share_of_the_side_along_each_axis() -> None:
+    faces = torch.zeros(256, 1, 48, 48, dtype=torch.uint8)
+    faces[:, :, 22:26, 22:26] = 255
+    right, down = _dots(_run(faces, AugmentConfig(rotation=0, autocontrast=0, translation=0.25)))
+    for moved in (right, down):
+        assert float(moved.abs().max()) <= 12.01
+        assert float(moved.min()) < -11
+        assert float(moved.max()) > 11
+    # Each axis is drawn for itself.
+    assert abs(float(torch.corrcoef(torch.stack([right, down]))[0, 1])) < 0.2
+
+
+def test_a_change_of_size_is_at_most_the_share() -> None:
+    faces = torch.zeros(256, 1, 48, 48, dtype=torch.uint8)
+    faces[:, :, 32:36, 32:36] = 255
+    right, down = _dots(_run(faces, AugmentConfig(rotation=0, autocontrast=0, scale=0.5)))
+    # The dot is 10 px right of and below the centre.
+    sizes = right / 10
+    assert float(sizes.min()) == pytest.approx(0.5, abs=0.03)
+    assert float(sizes.max()) == pytest.approx(1.5, abs=0.03)
+    torch.testing.assert_close(down, right, rtol=0, atol=0.01)
+
+
+def test_brightness_moves_all_pixels_alike_by_at_most_its_share() -> None:
+    faces = (_faces(256).float() * 0.3 + 90).to(torch.uint8)
+    change = _run(faces, AugmentConfig(rotation=0, autocontrast=0, brightness=0.2)) - _run(faces, NONE)
+    # The input's range is 2, so a share of 0.2 is 0.4.
+    means = change.mean(dim=(1, 2, 3))
+    torch.testing.assert_close(change, means[:, None, None, None].expand_as(change), rtol=0, atol=1e-5)
+    assert float(means.abs().max()) <= 0.4001
+    assert float(means.min()) < -0.37
+    assert float(means.max()) > 0.37
+
+
+def test_contrast_scales_around_the_mean_by_at_most_its_share() -> None:
+    faces = (_faces(256).float() * 0.3 + 90).to(torch.uint8)
+    x = _run(faces, AugmentConfig(rotation=0, autocontrast=0, contrast=0.5))
+    plain = _run(faces, NONE)
+    means = plain.mean(dim=(1, 2, 3), keepdim=True)
+    factors = x.std(dim=(1, 2, 3), keepdim=True) / plain.std(dim=(1, 2, 3), keepdim=True)
+    torch.testing.assert_close(x, means + factors * (plain - means), rtol=0, atol=1e-5)
+    assert float(factors.min()) == pytest.approx(0.5, abs=0.03)
+    assert float(factors.max()) == pytest.approx(1.5, abs=0.03)
+
+
+def test_light_stays_within_the_range() -> None:
+    x = _run(_faces(64), AugmentConfig(rotation=0, autocontrast=0, brightness=0.8, contrast=0.8))
+    assert float(x.min()) == -1
+    assert float(x.max()) == 1
+
+
+@pytest.mark.parametrize("change", ["flip", "autocontrast"])
+def test_a_probability_is_the_share_of_changed_pictures(change: str) -> None:
+    faces = (_faces(256).float() * 0.3 + 90).to(torch.uint8)
+    x = _run(faces, dataclasses.replace(NONE, **{change: 0.25}))
+    changed = ((x - _run(faces, NONE)).abs() > 1e-4).flatten(1).any(1)
+    assert float(changed.float().mean()) == pytest.approx(0.25, abs=0.08)
 
 
 def test_autocontrast_stretches_to_the_full_range() -> None:

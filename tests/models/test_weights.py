@@ -50,6 +50,30 @@ def test_starting_weights_with_other_classes_keep_a_new_head(file: Path) -> None
     torch.testing.assert_close(model.encoder.norm.weight, source.encoder.norm.weight)
 
 
+def test_starting_weights_of_timms_own_file_fit_the_encoder(tmp_path: Path) -> None:
+    import timm
+
+    name = "swin_tiny_patch4_window7_224"
+    theirs = timm.create_model(name, img_size=64, num_classes=10)
+    save_file(theirs.state_dict(), tmp_path / "timm.safetensors")
+    config = ModelConfig(name=name, size=64, channels=3, pretrained=str(tmp_path / "timm.safetensors"))
+    model = build_model(config, 8)
+    assert torch.equal(
+        model.encoder.layers[3].blocks[0].mlp.fc1.weight, theirs.layers[3].blocks[0].mlp.fc1.weight
+    )
+    assert model.head.out_features == 8
+
+
+@pytest.mark.parametrize(("labels", "same"), [(["x", "y"], True), (["y", "z"], False)])
+def test_a_runs_head_is_kept_only_for_its_own_classes(labels: list[str], same: bool, tmp_path: Path) -> None:
+    source = build_model(TINY, 2)
+    save_file(source.state_dict(), tmp_path / "best.safetensors")
+    (tmp_path / "run.json").write_text('{"labels": ["x", "y"]}')
+    model = build_model(ModelConfig(**{**TINY.__dict__, "pretrained": str(tmp_path)}), 2, labels=labels)
+    assert torch.equal(model.head.weight, source.head.weight) == same
+    assert torch.equal(model.encoder.norm.weight, source.encoder.norm.weight)
+
+
 def test_a_damaged_file_and_a_pickle_are_refused(tmp_path: Path) -> None:
     (tmp_path / "w.safetensors").write_bytes(b"not this")
     with pytest.raises(CheckpointError, match="not a whole safetensors file"):

@@ -53,7 +53,7 @@ def test_start_to_end_then_a_second_call_trains_nothing(
     recipe, out = tmp_path / "full.toml", tmp_path / "out"
     recipe.write_text(RECIPE)
     made = reproduce(recipe, drawn_folder, out, reporter=Reporter(quiet=True))
-    assert [run.name for run in made.runs] == ["swin", "swin_se", "swin_se_sam"]
+    assert [run.name for run in made.runs] == ["swin-seed0", "swin_se-seed0", "swin_se_sam-seed0"]
     assert made.exported is not None
     assert made.exported.difference <= 1e-4
     assert made.exported.checked > 20
@@ -71,6 +71,8 @@ def test_start_to_end_then_a_second_call_trains_nothing(
 
     monkeypatch.setattr(module, "train_run", never)
     monkeypatch.setattr(module, "resume_run", never)
+    with pytest.raises(InputError, match="at least one"):
+        reproduce(recipe, drawn_folder, out, reporter=Reporter(quiet=True), seeds=0)
     # Committed results have no weights: they are scored, not trained; there is nothing to export.
     for run in made.runs:
         (run / "best.safetensors").unlink()

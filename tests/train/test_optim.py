@@ -55,6 +55,32 @@ def test_the_rate_reaches_the_base_optimizer() -> None:
     assert {group["lr"] for group in optimizer.base.param_groups} == {0.123}
 
 
+def test_sgd_takes_the_momentum_and_decay_of_the_config() -> None:
+    config = OptimConfig(name="sgd", lr=0.3, momentum=0.7, weight_decay=0.02)
+    base = build_optimizer(build_model(TINY, 8), config).base
+    assert isinstance(base, torch.optim.SGD)
+    assert {group["momentum"] for group in base.param_groups} == {0.7}
+    assert {group["lr"] for group in base.param_groups} == {0.3}
+    assert [group["weight_decay"] for group in base.param_groups] == [0.02, 0.0]
+
+
+def test_adamw_takes_the_betas_and_decay_of_the_config() -> None:
+    config = OptimConfig(name="adamw", lr=0.3, betas=(0.8, 0.95), weight_decay=0.02)
+    base = build_optimizer(build_model(TINY, 8), config).base
+    assert isinstance(base, torch.optim.AdamW)
+    assert {group["betas"] for group in base.param_groups} == {(0.8, 0.95)}
+    assert {group["lr"] for group in base.param_groups} == {0.3}
+    assert [group["weight_decay"] for group in base.param_groups] == [0.02, 0.0]
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_sam_takes_its_radius_and_kind_from_the_config(adaptive: bool) -> None:
+    config = OptimConfig(sam=SAMConfig(rho=0.3, adaptive=adaptive))
+    optimizer = build_optimizer(build_model(TINY, 8), config)
+    assert optimizer.rho == 0.3
+    assert optimizer.adaptive is adaptive
+
+
 @pytest.mark.parametrize("rho", [0.0, 0.05])
 def test_clipping_bounds_the_step_not_the_perturbation(rho: float) -> None:
     model = build_model(TINY, 8)

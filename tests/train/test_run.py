@@ -2,6 +2,7 @@ import dataclasses
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,13 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
-from mien.config import RunConfig, to_dict
-from mien.data.prepare import load_prepared
+from mien.card import RESEARCH_USE_LICENCE
+from mien.config import PrepareConfig, RunConfig, to_dict
+from mien.data.prepare import load_prepared, prepare
 from mien.errors import CheckpointError, InputError, TrainingDiverged
 from mien.evaluate.run import evaluate_run
-from mien.evaluate.split import read_logits
+from mien.evaluate.split import read_evaluation, read_logits
 from mien.models.saved import read_run
 from mien.progress import Reporter
 from mien.train import loop as loop_module
@@ -47,7 +50,10 @@ def _same(a: Path, b: Path) -> bool:
 def _begin(run: Path, config: RunConfig, trained: Path) -> None:
     """A run's folder as it is before the first step."""
     run.mkdir()
-    (run / "run.json").write_bytes((trained / "run.json").read_bytes())
+    record = json.loads((trained / "run.json").read_text())
+    # Data is stored relative to the run's folder, and this one lies elsewhere.
+    record["data"] = os.path.relpath(read_run(trained).data.resolve(), run.resolve())
+    (run / "run.json").write_text(json.dumps(record))
     (run / "config.json").write_text(json.dumps(to_dict(config)))
 
 
@@ -151,6 +157,8 @@ def test_ctrl_c_finishes_the_step_saves_and_can_be_resumed(
         train_run(tiny, drawn_folder, run, reporter=Reporter(quiet=True))
     monkeypatch.undo()
     assert steps == 3
+    with safe_open(run / "last.safetensors", framework="pt") as file:
+        assert json.loads(file.metadata()["position"])["step"] == 3
     resume_run(run, reporter=Reporter(quiet=True))
     assert _same(run / "best.safetensors", trained / "best.safetensors")
 
@@ -185,7 +193,9 @@ def test_a_loss_that_is_not_finite_names_step_rate_and_rows(
     hot = dataclasses.replace(
         tiny, optim=dataclasses.replace(tiny.optim, name="sgd", lr=1e12, warmup_epochs=0)
     )
-    with pytest.raises(TrainingDiverged, match=r"step \d+ of epoch \d+ \(learning rate .*, rows \d+"):
+    with pytest.raises(
+        TrainingDiverged, match=r"step \d+ of the run, in epoch \d+ \(learning rate .*, rows \d+"
+    ):
         train_run(hot, drawn_folder, tmp_path / "run", reporter=Reporter(quiet=True))
 
 
@@ -226,5 +236,59 @@ def test_every_way_to_balance_trains(
         train=dataclasses.replace(tiny.train, epochs=1),
     )
     train_run(config, drawn_folder, tmp_path / "run", reporter=Reporter(quiet=True))
-    card = model_card(read_run(tmp_path / "run"))
-    assert set(card.prior.values()) == {1 / 8}
+    prior = np.array(list(model_card(read_run(tmp_path / "run")).prior.values()))
+    np.testing.assert_allclose(prior, 1 / 8, atol=1e-6)
+
+
+def test_the_cards_prior_is_what_the_loss_saw(trained: Path, drawn_folder: Path) -> None:
+    targets = load_prepared(drawn_folder).manifest.target().only("train")
+    expected = dict(zip(targets.classes, targets.soft.mean(0), strict=True))
+    assert model_card(read_run(trained)).prior == pytest.approx(expected, abs=1e-6)
+
+
+def test_figures_of_other_data_are_not_kept_as_the_runs_own(
+    trained: Path, tiny: RunConfig, tmp_path: Path
+) -> None:
+    run, other = tmp_path / "run", tmp_path / "other"
+    shutil.copytree(trained, run)
+    # The copy lies elsewhere, and its data is stored relative to the run's folder.
+    own = evaluate_run(run, read_run(trained).data)
+    prepare("drawn", other, PrepareConfig(drawn_count=120, seed=9))
+    elsewhere = evaluate_run(run, other)
+    assert elsewhere[0]["manifest_hash"] != own[0]["manifest_hash"]
+    assert read_evaluation(run, "test") == own
+    # One view alone is shown, not stored alone.
+    assert [entry["view"] for entry in evaluate_run(run, read_run(trained).data, views=["7"])] == ["7"]
+    assert [entry["view"] for entry in read_evaluation(run, "test") or []] == ["all", "7"]
+
+
+def test_a_run_that_stopped_early_is_not_finished(trained: Path, tiny: RunConfig, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    assert read_run(run).finished
+    first = (run / "history.jsonl").read_text().splitlines()[0]
+    (run / "history.jsonl").write_text(first + "\n")
+    assert not read_run(run).finished
+
+
+def test_fine_tuning_starts_from_a_run_and_keeps_its_licence_and_does_not_need_it_to_resume(
+    trained: Path, tiny: RunConfig, drawn_folder: Path, tmp_path: Path
+) -> None:
+    source, run = tmp_path / "source", tmp_path / "tuned"
+    shutil.copytree(trained, source)
+    record = json.loads((source / "run.json").read_text())
+    (source / "run.json").write_text(json.dumps({**record, "sets": ["fer2013"]}))
+    config = dataclasses.replace(tiny, model=dataclasses.replace(tiny.model, pretrained=str(source)))
+    train_run(config, drawn_folder, run, reporter=Reporter(quiet=True))
+    card = model_card(read_run(run))
+    assert card.licence == RESEARCH_USE_LICENCE
+    assert read_run(run).record["starting_weights"]["sets"] == ["fer2013"]
+    shutil.rmtree(source)
+    resume_run(run, reporter=Reporter(quiet=True))
+
+
+def test_data_that_has_changed_since_is_refused_on_resume(trained: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    prepare("drawn", other, PrepareConfig(drawn_count=120, seed=9))
+    with pytest.raises(InputError, match="its manifest is not the one"):
+        resume_run(trained, reporter=Reporter(quiet=True), data=other)

@@ -109,8 +109,8 @@ def _erase(x: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     count, _, height, width = x.shape
     area = torch.empty(count).uniform_(0.02, 0.25, generator=generator)
     ratio = torch.empty(count).uniform_(math.log(0.4), math.log(2.5), generator=generator).exp()
-    tall = (area * ratio).sqrt().clamp(max=0.9) * height
-    wide = (area / ratio).sqrt().clamp(max=0.9) * width
+    tall = (area * ratio).sqrt() * height
+    wide = (area / ratio).sqrt() * width
     top = torch.rand(count, generator=generator) * (height - tall)
     left = torch.rand(count, generator=generator) * (width - wide)
     chosen = torch.rand(count, generator=generator) < probability

@@ -1,10 +1,8 @@
 """The balance plan of section 3.3, as numbers: how many images an epoch each training picture stands for.
 
 The paper brings the training split to balance by augmentation alone and removes surplus generated images.
-Here nothing
-is generated ahead: `copies` says how often a picture is drawn in an epoch. The first copy is the picture
-itself, further ones are augmented; 0 leaves a picture of a class that is larger than the target out of the
-epoch.
+Here nothing is generated ahead: `copies` says how often a picture is drawn in an epoch, each time augmented
+anew; 0 leaves a picture of a class that is larger than the target out of the epoch.
 """
 
 from __future__ import annotations

@@ -24,8 +24,6 @@ class Batch:
     """uint8 [B, C, H, W]."""
     targets: Tensor
     """float32 [B, K], soft labels that sum to 1."""
-    labels: Tensor
-    """int64 [B], the most probable class."""
     rows: npt.NDArray[np.int64]
     """int64 [B], rows of the pack."""
 
@@ -66,10 +64,21 @@ class TrainingBatches:
         self._pool = np.repeat(np.arange(len(rows)), copies) if balance == "copies" else np.arange(len(rows))
         if len(self._pool) == 0:
             raise InputError(
-                "data.balance: the balance plan keeps no training image; prepare the data again."
+                "training_set.balance: the balance plan keeps no training image; prepare the data again."
             )
         self.batch_size = min(batch_size, len(self._pool))
+        self.prior = self._prior()
         self.steps_per_epoch = len(self._pool) // self.batch_size
+
+    def _prior(self) -> npt.NDArray[np.float64]:
+        """float64 [K]: the mean soft label of what an epoch draws, which is what the loss sees."""
+        prior: npt.NDArray[np.float64]
+        if self.balance == "sampling":
+            classes = [self.targets[self.labels == c].mean(0) for c in np.unique(self.labels)]
+            prior = np.mean(classes, axis=0, dtype=np.float64)
+        else:
+            prior = np.mean(self.targets[self._pool], axis=0, dtype=np.float64)
+        return prior
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """int64 [steps_per_epoch, batch_size]: positions in `rows` for each step of an epoch."""
@@ -88,6 +97,5 @@ class TrainingBatches:
         return Batch(
             faces=torch.from_numpy(np.ascontiguousarray(self.pack[rows])),
             targets=torch.from_numpy(self.targets[positions]),
-            labels=torch.from_numpy(self.labels[positions]),
             rows=rows,
         )

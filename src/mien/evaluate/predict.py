@@ -15,6 +15,11 @@ BATCH = 250
 bit."""
 
 
+def evaluation_device() -> torch.device:
+    """Where checkpoints are scored: the first GPU, or the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 @torch.inference_mode()
 def predict_logits(
     model: nn.Module,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.data.prepare import load_prepared
+from mien.evaluate.predict import evaluation_device
 from mien.evaluate.split import predict_split, score_split, split_targets, write_evaluation
 from mien.models.saved import read_run
 
@@ -17,22 +18,29 @@ def evaluate_run(
     """Score the checkpoint that validation chose.
 
     Args:
-        run: a run's folder; `evaluation/` is written there.
+        run: a run's folder.
         data: a prepared folder; none takes the one that the run was trained on.
         split: `train`, `validation` or `test`.
         views: label views to score; none takes all classes, and the 7-class view where the run has one.
 
     Returns:
-        Figures, one entry a view.
+        Figures, one entry a wanted view. All classes, and the 7-class view where there is one, are written to
+        the run's `evaluation/`, unless the data is not what it was trained on.
 
     Raises:
         InputError: run or data cannot be used, or the split is empty.
     """
     saved = read_run(run)
-    prepared = load_prepared(data or Path(saved.record["data"]))
+    prepared = load_prepared(data or saved.data)
+    manifest_hash = prepared.manifest.hash()
     targets = split_targets(prepared, saved.config.training_set.target, split, saved.labels)
-    predictions = predict_split(saved.model(), prepared.pack, targets, saved.config.model)
-    wanted = views or ["all", *saved.record["views"]]
-    figures = [score_split(predictions, targets, view=view) for view in wanted]
-    write_evaluation(run, predictions, figures)
-    return figures
+    model = saved.model().to(evaluation_device())
+    predictions = predict_split(model, prepared.pack, targets, saved.config.model)
+    own = ["all", *saved.record["views"]]
+    figures = {
+        view: score_split(predictions, targets, manifest_hash, view=view)
+        for view in dict.fromkeys([*own, *(views or [])])
+    }
+    if manifest_hash == saved.record["manifest_hash"]:
+        write_evaluation(run, predictions, [figures[view] for view in own])
+    return [figures[view] for view in views or own]

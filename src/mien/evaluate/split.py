@@ -20,9 +20,7 @@ from mien.errors import InputError
 from mien.evaluate.metrics import score
 from mien.evaluate.predict import predict_logits
 from mien.files import replacing, write_json
-
-FOLDER = "evaluation"
-"""The folder in a run's folder that holds what was evaluated."""
+from mien.models.saved import EVALUATION
 
 
 @dataclass(frozen=True)
@@ -80,8 +78,10 @@ def predict_split(
     return SplitPredictions(str(targets.splits[0]), targets.labels, targets.soft, logits, targets.pack_rows)
 
 
-def score_split(predictions: SplitPredictions, targets: Targets, *, view: str = "all") -> dict[str, Any]:
-    """Figures of one split, with what they are worth: split, rule for ambiguous images, label set, count."""
+def score_split(
+    predictions: SplitPredictions, targets: Targets, manifest_hash: str, *, view: str = "all"
+) -> dict[str, Any]:
+    """Figures of one split, with what they are worth: data, split, rule for ambiguous images, labels."""
     figures = score(
         predictions.logits,
         predictions.labels,
@@ -89,7 +89,12 @@ def score_split(predictions: SplitPredictions, targets: Targets, *, view: str = 
         view=view,
         votes=predictions.votes if targets.has_votes else None,
     )
-    return {"split": predictions.split, "rule": targets.rule, **figures}
+    return {
+        "manifest_hash": manifest_hash,
+        "split": predictions.split,
+        "rule": targets.rule,
+        **figures,
+    }
 
 
 def write_evaluation(run: Path, predictions: SplitPredictions, figures: list[dict[str, Any]]) -> None:
@@ -97,7 +102,7 @@ def write_evaluation(run: Path, predictions: SplitPredictions, figures: list[dic
 
     Half precision keeps the file small enough to be committed beside a lab log; the figures come from fp32.
     """
-    folder = run / FOLDER
+    folder = run / EVALUATION
     with replacing(folder / f"{predictions.split}.safetensors") as temporary:
         temporary.write_bytes(
             save(
@@ -115,7 +120,7 @@ def write_evaluation(run: Path, predictions: SplitPredictions, figures: list[dic
 
 def read_evaluation(run: Path, split: str) -> list[dict[str, Any]] | None:
     """The figures that `write_evaluation` wrote, one entry a label view, or None where there are none."""
-    path = run / FOLDER / f"{split}.json"
+    path = run / EVALUATION / f"{split}.json"
     if not path.is_file():
         return None
     figures: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
@@ -128,7 +133,7 @@ def read_logits(run: Path, split: str) -> dict[str, npt.NDArray[Any]]:
     Raises:
         InputError: the split was not evaluated.
     """
-    path = run / FOLDER / f"{split}.safetensors"
+    path = run / EVALUATION / f"{split}.safetensors"
     if not path.is_file():
         raise InputError(f"{path}: the split was not evaluated; run mien evaluate {run} --split {split}.")
     tensors: dict[str, npt.NDArray[Any]] = load_file(path)

@@ -10,6 +10,7 @@ from mien.card import ModelCard
 from mien.errors import InputError
 from mien.evaluate.split import read_evaluation
 from mien.export.onnx import check_export, export_model
+from mien.files import replacing
 from mien.models.saved import read_run
 from mien.train.run import model_card
 
@@ -34,10 +35,11 @@ def export_run(run: Path, path: Path) -> ModelCard:
     figures = [entry for split in ("validation", "test") for entry in read_evaluation(run, split) or []]
     card = model_card(saved, *figures)
     model = saved.model()
-    export_model(model, card, path)
     # Noise excites every channel; `reproduce` compares on faces as well.
-    noise = np.random.default_rng(0).integers(
-        0, 256, (8, card.size, card.size, card.channels), dtype=np.uint8
-    )
-    check_export(model, path, noise)
+    shape = (8, card.size, card.size, card.channels)
+    noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    # Checked before it takes its place: a file that is refused must not replace a good one.
+    with replacing(path) as temporary:
+        export_model(model, card, temporary)
+        check_export(model, temporary, noise)
     return card

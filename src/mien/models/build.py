@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import nn
@@ -9,15 +10,18 @@ from torch import nn
 from mien.config import ModelConfig
 from mien.errors import InputError
 from mien.models.swin import ExpressionSwin, build_encoder
-from mien.models.weights import hub_failure, load_weights, read_tensors, weights_path
+from mien.models.weights import hub_failure, load_starting_weights
 
 
-def build_model(config: ModelConfig, classes: int, *, starting_weights: bool = True) -> ExpressionSwin:
+def build_model(
+    config: ModelConfig, classes: int, *, labels: Sequence[str] = (), starting_weights: bool = True
+) -> ExpressionSwin:
     """The network of a config, on the CPU, in training mode.
 
     Args:
         config: dimensions, SE position, where starting weights come from.
         classes: number of logits.
+        labels: their names; starting weights of a run with other names get a new head.
         starting_weights: read `config.pretrained`; off where a checkpoint is loaded next anyway.
 
     Raises:
@@ -40,15 +44,8 @@ def build_model(config: ModelConfig, classes: int, *, starting_weights: bool = T
         raise InputError(f"model: {config.name} cannot be built at {config.size} px ({error}).") from error
     model = ExpressionSwin(encoder, classes, config.se)
     if starting_weights and config.pretrained not in (None, "hub"):
-        _load_starting_weights(model, Path(str(config.pretrained)))
+        load_starting_weights(model, Path(str(config.pretrained)), labels)
     return model
-
-
-def _load_starting_weights(model: nn.Module, source: Path) -> None:
-    path = weights_path(source)
-    head = read_tensors(path).get("head.weight")
-    expected = model.state_dict()["head.weight"]
-    load_weights(model, path, except_head=head is None or head.shape != expected.shape)
 
 
 def parameter_count(model: nn.Module) -> int:

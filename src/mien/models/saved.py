@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ CONFIG = "config.json"
 RUN = "run.json"
 """What else a run's result depends on: class names, target, manifest hash, versions, processor, git
 commit."""
+HISTORY = "history.jsonl"
+"""One JSON object a finished epoch."""
+EVALUATION = "evaluation"
+"""The folder that holds what was scored of the kept checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,19 @@ class SavedRun:
     def labels(self) -> tuple[str, ...]:
         """Class names in the order of the logits."""
         return tuple(self.record["labels"])
+
+    @property
+    def data(self) -> Path:
+        """The prepared folder that the run was trained on; stored relative to the run's folder."""
+        return Path(os.path.normpath(self.folder / self.record["data"]))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last epoch of the config was trained."""
+        history = self.folder / HISTORY
+        if not history.is_file():
+            return False
+        return len(history.read_text(encoding="utf-8").splitlines()) >= self.config.train.epochs
 
     def model(self) -> ExpressionSwin:
         """The network with the weights that validation chose, on the CPU, in evaluation mode.

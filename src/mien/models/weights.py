@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -42,22 +44,52 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: not a whole safetensors file ({error}).") from None
 
 
-def load_weights(model: nn.Module, path: Path, *, except_head: bool = False) -> None:
+def load_weights(model: nn.Module, path: Path) -> None:
     """Fill `model` from a safetensors file.
 
     Args:
         model: the network, already of the shape that the file should have.
         path: a .safetensors file.
-        except_head: leave the head as it is, for classes of another number.
 
     Raises:
         CheckpointError: a tensor is missing, left over or of another shape; the first such tensor is named.
     """
+    _fill(model, read_tensors(path), path)
+
+
+def load_starting_weights(model: nn.Module, source: Path, labels: Sequence[str]) -> None:
+    """Fill `model` from another run or from a file of timm's; the head only where it has the same classes.
+
+    Args:
+        model: the network that is trained next.
+        source: a run's folder, its weights, or timm's .safetensors of the encoder.
+        labels: the model's class names.
+
+    Raises:
+        InputError: there are no weights.
+        CheckpointError: the encoder's tensors do not fit.
+    """
+    path = weights_path(source)
     tensors = read_tensors(path)
+    if not any(name.startswith("encoder.") for name in tensors):
+        # timm's own file: it knows neither our prefix, nor our head, nor an SE block.
+        tensors = {
+            f"encoder.{name}": value for name, value in tensors.items() if not name.startswith("head.")
+        }
+    own = model.state_dict()
+    record = path.parent / "run.json"
+    theirs = json.loads(record.read_text(encoding="utf-8"))["labels"] if record.is_file() else None
+    head = tensors.get("head.weight")
+    same_head = head is not None and head.shape == own["head.weight"].shape
+    if not same_head or (theirs is not None and labels and list(labels) != theirs):
+        tensors |= {name: value for name, value in own.items() if name.startswith("head.")}
+    if not any(name.startswith("se.") for name in tensors):
+        tensors |= {name: value for name, value in own.items() if name.startswith("se.")}
+    _fill(model, tensors, path)
+
+
+def _fill(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     expected = model.state_dict()
-    if except_head:
-        tensors = {**tensors, **{k: v for k, v in expected.items() if k.startswith("head.")}}
-        tensors = {k: v for k, v in tensors.items() if k in expected or not k.startswith("head.")}
     for name, value in expected.items():
         if name not in tensors:
             raise CheckpointError(f"{path}: it holds no {name}; the weights are of another model.")

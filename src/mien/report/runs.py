@@ -13,11 +13,10 @@ import numpy.typing as npt
 
 from mien.errors import InputError
 from mien.evaluate.metrics import score
-from mien.evaluate.split import FOLDER, read_evaluation, read_logits
+from mien.evaluate.split import read_evaluation, read_logits
 from mien.labels import EMOTIONS, SEVEN
-from mien.models.saved import SavedRun, read_run
+from mien.models.saved import EVALUATION, HISTORY, SavedRun, read_run
 
-HISTORY = "history.jsonl"
 """One JSON object a finished epoch, in a run's folder."""
 HALF_PRECISION = 0.005
 """Largest difference in accuracy that keeping logits in half precision may make: it can only turn ties."""
@@ -75,7 +74,7 @@ def read_runs(folders: Sequence[Path]) -> tuple[ReportedRun, ...]:
 
 def evaluated_splits(folder: Path) -> tuple[str, ...]:
     """Those of test and validation that a run's folder has figures of."""
-    return tuple(split for split in SPLITS if (folder / FOLDER / f"{split}.json").is_file())
+    return tuple(split for split in SPLITS if (folder / EVALUATION / f"{split}.json").is_file())
 
 
 def _common_split(folders: Sequence[Path]) -> str:
@@ -103,7 +102,7 @@ def _distinct_names(folders: Sequence[Path]) -> list[str]:
 
 
 def _reported(saved: SavedRun, name: str, split: str) -> ReportedRun:
-    path = saved.folder / FOLDER / f"{split}.json"
+    path = saved.folder / EVALUATION / f"{split}.json"
     try:
         entries = read_evaluation(saved.folder, split) or []
         figures: dict[str, Mapping[str, Any]] = {str(entry["view"]): entry for entry in entries}
@@ -133,7 +132,7 @@ def _reported(saved: SavedRun, name: str, split: str) -> ReportedRun:
 def _tensors(
     saved: SavedRun, split: str, figures: Mapping[str, Any]
 ) -> Mapping[str, npt.NDArray[Any]] | None:
-    path = saved.folder / FOLDER / f"{split}.safetensors"
+    path = saved.folder / EVALUATION / f"{split}.safetensors"
     if not path.is_file():
         return None
     tensors = read_logits(saved.folder, split)

@@ -120,10 +120,12 @@ def reproduce(
         InputError: recipe or data cannot be used.
         KeyboardInterrupt: stopped; the same command continues.
     """
+    if seeds < 1:
+        raise InputError(f"--seeds is {seeds}; a study needs at least one.")
     runs = []
     for name, column in columns_of(find_recipe(recipe)).items():
         for seed in range(seeds):
-            run = out / (name if seeds == 1 else f"{name}-seed{column.train.seed + seed}")
+            run = out / f"{name}-seed{column.train.seed + seed}"
             config = _with(column, seed=column.train.seed + seed, epochs=epochs, threads=threads)
             _complete(run, config, data, reporter)
             runs.append(run)
@@ -150,7 +152,7 @@ def _complete(run: Path, config: RunConfig, data: Path, reporter: Reporter) -> N
     else:
         saved = read_run(run)
         _check_same(saved, config, data)
-        if read_evaluation(run, "test") is not None:
+        if saved.finished and read_evaluation(run, "test") is not None:
             reporter.say(f"{run.name}: already evaluated, skipped")
             return
         resume_run(run, reporter=reporter, data=data)

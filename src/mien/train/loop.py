@@ -7,7 +7,8 @@ was stopped anywhere continues as if it had not been.
 from __future__ import annotations
 
 import json
-import os
+import logging
+import shutil
 import signal
 import threading
 import time
@@ -29,13 +30,11 @@ from mien.data.augment import augment_faces, mix_up
 from mien.data.dataset import Batch, TrainingBatches
 from mien.errors import TrainingDiverged
 from mien.files import write_text
+from mien.models.saved import EVALUATION, HISTORY
 from mien.models.weights import BEST
 from mien.progress import Bar, Reporter
 from mien.train.checkpoint import LAST, Position, load_state, save_state, write_tensors
 from mien.train.optim import build_optimizer, learning_rate, set_learning_rate
-
-HISTORY = "history.jsonl"
-"""The file in a run's folder with one JSON object a finished epoch."""
 
 CHECKPOINT_SECONDS = 300.0
 """Longest time between two checkpoints within an epoch."""
@@ -46,14 +45,12 @@ Validate = Callable[[nn.Module], dict[str, Any]]
 def autocast_precision(config: LoopConfig) -> str:
     """Fabric's name of the arithmetic that `precision` means on this machine: `32-true` or `bf16-mixed`."""
     if config.precision == "auto":
-        has_bf16 = (
-            torch.cuda.is_bf16_supported()
-            if torch.cuda.is_available()
-            else bool(
-                torch.cpu.get_capabilities().get("avx512_bf16")
-                or torch.cpu.get_capabilities().get("amx_bf16")
-            )
-        )
+        if torch.cuda.is_available():
+            # Emulated bf16, as on a T4, is slower than fp32.
+            has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            capabilities = torch.cpu.get_capabilities()
+            has_bf16 = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
         return "bf16-mixed" if has_bf16 else "32-true"
     return {"fp32": "32-true", "bf16": "bf16-mixed"}[config.precision]
 
@@ -82,7 +79,10 @@ class TrainingLoop:
     ) -> None:
         self.config, self.batches, self.run = config, batches, run
         self.validate, self.reporter = validate, reporter
-        torch.set_num_threads(config.train.threads or os.cpu_count() or 1)
+        if config.train.threads:
+            torch.set_num_threads(config.train.threads)
+        # Fabric announces its precision on every start; run.json holds it.
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         self.fabric = Fabric(accelerator="auto", devices=1, precision=autocast_precision(config.train))
         self.network = model
         self.model = self.fabric.setup_module(model)
@@ -93,10 +93,7 @@ class TrainingLoop:
         self.optimizer = self.fabric.setup_optimizers(self.sam)
         self.generator = torch.Generator()
         self.position = Position()
-        counts = np.bincount(batches.labels, minlength=batches.targets.shape[1])
-        self.log_prior = (
-            torch.from_numpy(np.log(counts.clip(1) / counts.sum())).float().to(self.fabric.device)
-        )
+        self.log_prior = torch.from_numpy(np.log(batches.prior.clip(1e-6))).float().to(self.fabric.device)
 
     def resume(self) -> None:
         """Continue from the run's last checkpoint.
@@ -122,7 +119,8 @@ class TrainingLoop:
             while self.position.epoch < epochs:
                 self._epoch(bar, interrupt)
                 self._finish_epoch()
-                interrupt.end_if_raised(self.run)
+                if interrupt.raised:
+                    interrupt.end(self.run)
         return self.position
 
     def _epoch(self, bar: Bar, interrupt: _InterruptFlag) -> None:
@@ -142,10 +140,13 @@ class TrainingLoop:
             bar.advance(
                 count, f"epoch {position.epoch + 1}/{epochs}  loss {position.loss_sum / position.seen:.3f}"
             )
-            if interrupt.raised or now - saved > CHECKPOINT_SECONDS:
+            # Read once: a Ctrl-C after this line is the next step's, which saves before it ends.
+            stopped = interrupt.raised
+            if stopped or now - saved > CHECKPOINT_SECONDS:
                 self._save()
                 saved = now
-            interrupt.end_if_raised(self.run)
+            if stopped:
+                interrupt.end(self.run)
 
     def _step(self, positions: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[float, int, int]:
         position, config = self.position, self.config
@@ -157,12 +158,12 @@ class TrainingLoop:
         self.generator.manual_seed(int(seed[1] >> np.uint64(1)))
         batch = self.batches.batch(positions)
         x, targets = self._input(batch)
-        hits: list[int] = []
+        hits: list[Tensor] = []
 
         def closure() -> Tensor:
             self.optimizer.zero_grad()
             logits = self.model(x)
-            hits.append(int((logits.detach().argmax(1) == targets.argmax(1)).sum()))
+            hits.append((logits.detach().argmax(1) == targets.argmax(1)).sum())
             if config.training_set.balance == "logit_adjustment":
                 logits = logits + self.log_prior
             loss = F.cross_entropy(logits, targets, label_smoothing=config.train.label_smoothing)
@@ -176,13 +177,13 @@ class TrainingLoop:
         if not np.isfinite(loss):
             rows = ", ".join(map(str, batch.rows[:8])) + (", ..." if len(batch.rows) > 8 else "")
             raise TrainingDiverged(
-                f"the loss is not finite at step {step} of epoch {position.epoch + 1} "
+                f"loss or gradient is not finite at step {step} of the run, in epoch {position.epoch + 1} "
                 f"(learning rate {rate:.3g}, rows {rows} "
                 "of the pack); lower optim.lr or set optim.clip_norm."
             )
         if self.average is not None:
             self.average.update(self.network, step=step)
-        return loss, hits[0], len(batch.rows)
+        return loss, int(hits[0]), len(batch.rows)
 
     def _learning_rate(self, step: int) -> float:
         return learning_rate(self.config.optim, step, self.batches.steps_per_epoch, self.config.train.epochs)
@@ -200,12 +201,14 @@ class TrainingLoop:
         network = self.network if self.average is None else self.average.module
         began = time.monotonic()
         figures = self.validate(network)
-        selected = figures[config.train.selection]
-        better = (-selected if config.train.selection == "nll" else selected) > position.best
+        selected = figures[config.train.selection] * (-1 if config.train.selection == "nll" else 1)
+        better = selected > position.best
         if better:
-            position.best = -selected if config.train.selection == "nll" else selected
+            position.best = selected
             position.best_epoch = position.epoch + 1
             write_tensors(self.run / BEST, network.state_dict())
+            # What was scored of an earlier checkpoint is no longer true of this one.
+            shutil.rmtree(self.run / EVALUATION, ignore_errors=True)
         entry = {
             "epoch": position.epoch + 1,
             "lr": self._learning_rate((position.epoch + 1) * self.batches.steps_per_epoch - 1),
@@ -260,10 +263,9 @@ class _InterruptFlag:
             raise KeyboardInterrupt
         self.raised = True
 
-    def end_if_raised(self, run: Path) -> None:
-        """Raise KeyboardInterrupt, with the command that continues, if Ctrl-C was pressed."""
-        if self.raised:
-            raise KeyboardInterrupt(f"stopped; continue with: mien train --resume {run}")
+    def end(self, run: Path) -> None:
+        """Raise KeyboardInterrupt, with the command that continues; a checkpoint has just been written."""
+        raise KeyboardInterrupt(f"stopped; continue with: mien train --resume {run}")
 
     def __exit__(self, *_: object) -> None:
         if self._previous is not None:

@@ -67,7 +67,7 @@ def learning_rate(config: OptimConfig, step: int, steps_per_epoch: int, epochs: 
     # A warm-up of more than a fifth of the run would leave a short one no time at the full rate.
     warmup = min(config.warmup_epochs, epochs / 5) * steps_per_epoch
     if step < warmup:
-        return config.lr * (step + 1) / warmup
+        return config.lr * min(1.0, (step + 1) / warmup)
     done = (step - warmup) / max(epochs * steps_per_epoch - warmup, 1)
     final = min(config.final_lr, config.lr)
     return final + (config.lr - final) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))

@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -27,10 +26,12 @@ from mien.data.dataset import TrainingBatches
 from mien.data.prepare import Prepared, load_prepared
 from mien.data.targets import Targets
 from mien.errors import InputError
-from mien.evaluate.split import predict_split, score_split, split_targets, write_evaluation
-from mien.files import write_json, write_text
+from mien.evaluate.run import evaluate_run
+from mien.evaluate.split import predict_split, score_split, split_targets
+from mien.files import sha256_of, write_json, write_text
 from mien.models.build import build_model, parameter_count
 from mien.models.saved import CONFIG, RUN, SavedRun, read_run
+from mien.models.weights import weights_path
 from mien.progress import Reporter
 from mien.train.checkpoint import LAST
 from mien.train.loop import TrainingLoop, autocast_precision
@@ -61,11 +62,12 @@ def train_run(config: RunConfig, data: Path, out: Path, *, reporter: Reporter) -
             f"{out} already holds a run; continue it with mien train --resume {out}, or name another --out."
         )
     prepared = load_prepared(data)
-    loop, record = _assemble(config, prepared, data, out, reporter)
+    loop, training = _assemble(config, prepared, out, reporter)
+    record = _record(config, prepared, training, loop, data, out)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / RUN, record)
     write_json(out / CONFIG, to_dict(config))
-    return _fit(loop, SavedRun(out, config, record), prepared, reporter)
+    return _fit(loop, SavedRun(out, config, record), data, reporter)
 
 
 def resume_run(out: Path, *, reporter: Reporter, data: Path | None = None) -> dict[str, Any]:
@@ -82,28 +84,32 @@ def resume_run(out: Path, *, reporter: Reporter, data: Path | None = None) -> di
         CheckpointError: the checkpoint does not fit the run's config.
     """
     saved = read_run(out)
-    folder = data or Path(saved.record["data"])
+    folder = data or saved.data
     prepared = load_prepared(folder)
     if prepared.manifest.hash() != saved.record["manifest_hash"]:
         raise InputError(
             f"{folder}: its manifest is not the one that {out} was trained on; give that data with --data."
         )
-    loop, _ = _assemble(saved.config, prepared, folder, out, reporter)
-    if (out / LAST).is_file():
+    has_checkpoint = (out / LAST).is_file()
+    loop, _ = _assemble(saved.config, prepared, out, reporter, starting_weights=not has_checkpoint)
+    if has_checkpoint:
         loop.resume()
         reporter.say(f"continuing {out} after epoch {loop.position.epoch}, step {loop.position.step}")
-    return _fit(loop, saved, prepared, reporter)
+    return _fit(loop, saved, folder, reporter)
 
 
 def _assemble(
-    config: RunConfig, prepared: Prepared, data: Path, out: Path, reporter: Reporter
-) -> tuple[TrainingLoop, dict[str, Any]]:
+    config: RunConfig, prepared: Prepared, out: Path, reporter: Reporter, *, starting_weights: bool = True
+) -> tuple[TrainingLoop, Targets]:
+    """The loop before its first step, and the training split."""
     target = config.training_set.target
-    targets = prepared.manifest.target(target)
     training = split_targets(prepared, target, "train", ())
     validation = split_targets(prepared, target, "validation", ())
+    manifest_hash = prepared.manifest.hash()
     torch.manual_seed(config.train.seed)
-    model = build_model(config.model, len(targets.classes))
+    model = build_model(
+        config.model, len(training.classes), labels=training.classes, starting_weights=starting_weights
+    )
     batches = TrainingBatches(
         prepared.pack,
         training.pack_rows,
@@ -116,32 +122,38 @@ def _assemble(
     )
 
     def validate(network: nn.Module) -> dict[str, Any]:
-        return score_split(predict_split(network, prepared.pack, validation, config.model), validation)
+        predictions = predict_split(network, prepared.pack, validation, config.model)
+        return score_split(predictions, validation, manifest_hash)
 
-    loop = TrainingLoop(model, batches, config, out, validate=validate, reporter=reporter)
-    return loop, _record(config, prepared, targets, training, data, model)
+    return TrainingLoop(model, batches, config, out, validate=validate, reporter=reporter), training
 
 
 def _record(
-    config: RunConfig, prepared: Prepared, targets: Targets, training: Targets, data: Path, model: nn.Module
+    config: RunConfig, prepared: Prepared, training: Targets, loop: TrainingLoop, data: Path, out: Path
 ) -> dict[str, Any]:
     """run.json: what a result depends on besides the config."""
     packages = ("torch", "timm", "lightning-fabric", "numpy", "polars", "scikit-learn")
+    starting = _starting_weights(config.model.pretrained)
+    # With adjusted logits the loss removes the prior, so the model is left with an even one.
+    adjusted = config.training_set.balance == "logit_adjustment"
+    shares = (loop.batches.prior > 0) / (loop.batches.prior > 0).sum() if adjusted else loop.batches.prior
     return {
         "mien": __version__,
-        "labels": list(targets.classes),
+        "labels": list(training.classes),
         "views": {name: list(view) for name, view in prepared.manifest.info.views.items()},
-        "target": targets.name,
-        "rule": targets.rule,
-        "data": str(data),
+        "target": training.name,
+        "rule": training.rule,
+        "data": Path(os.path.relpath(data.resolve(), out.resolve())).as_posix(),
         "manifest_hash": prepared.manifest.hash(),
         "training_images": len(training),
         "training_counts": training.class_counts(),
-        "sets": sorted(set(training.sets)),
+        "prior": dict(zip(training.classes, (shares / shares.sum()).tolist(), strict=True)),
+        "sets": sorted({*training.sets, *starting.get("sets", ())}),
+        "starting_weights": starting or None,
         "template": prepared.manifest.info.template,
-        "parameters": parameter_count(model),
+        "parameters": parameter_count(loop.network),
         "precision": autocast_precision(config.train),
-        "threads": config.train.threads or os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
         "seed": config.train.seed,
         "git_commit": _git_commit(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -151,32 +163,38 @@ def _record(
     }
 
 
+def _starting_weights(source: str | None) -> dict[str, Any]:
+    """What the starting weights were, and the sets that they have seen: those bind their children too."""
+    if source is None:
+        return {}
+    if source == "hub":
+        return {"source": "hub"}
+    path = weights_path(source)
+    seen = read_run(path.parent).record["sets"] if (path.parent / RUN).is_file() else []
+    return {"source": path.name, "sha256": sha256_of(path), "sets": seen}
+
+
 def _git_commit() -> str | None:
     """The commit of the checkout that mien runs from; None where it is installed from a wheel."""
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve()
+    git = ["git", "-C", str(here.parent)]
     try:
-        done = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        # Installed below some other checkout, as in its virtual environment, that one's commit says nothing.
+        subprocess.run([*git, "ls-files", "--error-unmatch", here.name], capture_output=True, check=True)
+        describe = [*git, "describe", "--always", "--dirty", "--abbrev=12"]
+        done = subprocess.run(describe, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip() or None
 
 
-def _fit(loop: TrainingLoop, saved: SavedRun, prepared: Prepared, reporter: Reporter) -> dict[str, Any]:
+def _fit(loop: TrainingLoop, saved: SavedRun, prepared_folder: Path, reporter: Reporter) -> dict[str, Any]:
     position = loop.fit()
     minutes = position.seconds / 60
     reporter.say(f"trained {position.epoch} epochs in {minutes:.1f} min; kept epoch {position.best_epoch}")
-    model = saved.model()
-    validation = split_targets(prepared, saved.config.training_set.target, "validation", saved.labels)
-    predictions = predict_split(model, prepared.pack, validation, saved.config.model)
-    figures = score_split(predictions, validation)
-    write_evaluation(saved.folder, predictions, [figures])
-    write_text(saved.folder / CARD, model_card(saved, figures).to_json() + "\n")
-    return figures
+    figures = evaluate_run(saved.folder, prepared_folder, split="validation")
+    write_text(saved.folder / CARD, model_card(saved, *figures).to_json() + "\n")
+    return figures[0]
 
 
 def model_card(saved: SavedRun, *figures: dict[str, Any]) -> ModelCard:
@@ -187,11 +205,7 @@ def model_card(saved: SavedRun, *figures: dict[str, Any]) -> ModelCard:
         figures: what `score_split` gave, one entry a split and label view.
     """
     record, model = saved.record, saved.config.model
-    counts = np.array([record["training_counts"][name] for name in saved.labels], dtype=float)
-    if saved.config.training_set.balance != "none":
-        # Brought to balance, all classes count alike, except those that the data has no image of.
-        counts = (counts > 0).astype(float)
-    template = CropTemplate(**_points(record["template"])) if record["template"] else None
+    template = CropTemplate.from_dict(record["template"]) if record["template"] else None
     return ModelCard(
         name=saved.folder.name,
         labels=saved.labels,
@@ -201,7 +215,7 @@ def model_card(saved: SavedRun, *figures: dict[str, Any]) -> ModelCard:
         std=model.std,
         views={name: tuple(view) for name, view in record["views"].items()},
         template=template,
-        prior=dict(zip(saved.labels, (counts / counts.sum()).tolist(), strict=True)),
+        prior=record["prior"],
         metrics=[_metric(entry) for entry in figures],
         training_data=[
             {"sets": record["sets"], "target": record["target"], "images": record["training_images"]}
@@ -209,10 +223,6 @@ def model_card(saved: SavedRun, *figures: dict[str, Any]) -> ModelCard:
         manifest_hash=record["manifest_hash"],
         licence=RESEARCH_USE_LICENCE if {"fer2013", "ferplus"} & set(record["sets"]) else "",
     )
-
-
-def _points(template: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in template.items()}
 
 
 def _metric(figures: dict[str, Any]) -> dict[str, Any]:

@@ -94,14 +94,14 @@ class SAM(Optimizer):
             The loss at the unperturbed weights.
 
         Raises:
-            FloatingPointError: the gradient is NaN or infinite; weights and state are as before the call.
+            FloatingPointError: the gradient is NaN or infinite; weights and optimizer state are as before.
         """
         closure = torch.enable_grad()(closure)
         if self.rho == 0:
             loss = closure()
             self._base_step()
             return loss
-        generators = _RandomState()
+        generators = _RandomState(self.param_groups[0]["params"][0].device)
         with self.first_pass():
             loss = closure()
         parameters: list[Tensor] = [
@@ -118,6 +118,9 @@ class SAM(Optimizer):
         return loss
 
     def _base_step(self) -> None:
+        gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        if not torch.isfinite(torch.stack(torch._foreach_norm(gradients)).sum()):
+            raise FloatingPointError("the gradient is not finite")
         if self.before_step is not None:
             self.before_step()
         self.base.step()
@@ -142,14 +145,16 @@ class SAM(Optimizer):
 class _RandomState:
     """The random generators as they are now, so that the second pass draws the masks of the first."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
         self.cpu = torch.get_rng_state()
-        self.cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
+        # torch.cuda, torch.mps and their like share these two functions.
+        self.accelerator = getattr(torch, device.type).get_rng_state() if device.type != "cpu" else None
 
     def restore(self) -> None:
         torch.set_rng_state(self.cpu)
-        if self.cuda is not None:
-            torch.cuda.set_rng_state_all(self.cuda)
+        if self.accelerator is not None:
+            getattr(torch, self.device.type).set_rng_state(self.accelerator)
 
 
 @contextmanager

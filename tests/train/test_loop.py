@@ -1,0 +1,240 @@
+"""The loop around a network so small that every figure of it can be worked out by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from mien.config import (
+    AugmentConfig,
+    LoopConfig,
+    ModelConfig,
+    OptimConfig,
+    RunConfig,
+    SAMConfig,
+    TrainingSetConfig,
+)
+from mien.data.dataset import TrainingBatches
+from mien.progress import Reporter
+from mien.train.loop import TrainingLoop
+
+SIDE, CLASSES = 4, 3
+# Twelve images: 6, 4 and 2 of a class.
+LABELS = np.repeat(np.arange(CLASSES), (6, 4, 2))
+TARGETS = np.eye(CLASSES, dtype=np.float32)[LABELS]
+
+STILL = RunConfig(
+    model=ModelConfig(size=SIDE),
+    augment=AugmentConfig(rotation=0, autocontrast=0),
+    optim=OptimConfig(lr=0.0),
+    train=LoopConfig(epochs=1, batch_size=12, precision="fp32", threads=1),
+)
+"""Nothing is drawn and nothing is learned."""
+
+LEARNING = dataclasses.replace(
+    STILL, optim=OptimConfig(lr=0.1, warmup_epochs=0), train=dataclasses.replace(STILL.train, epochs=3)
+)
+
+
+def _faces() -> np.ndarray:
+    """Noise, and pixel k white where the class is k, else black."""
+    faces = np.random.default_rng(0).integers(0, 256, (12, 1, SIDE, SIDE)).astype(np.uint8)
+    faces.reshape(12, -1)[:, :CLASSES] = 255 * TARGETS
+    return faces
+
+
+def _network() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, CLASSES))
+
+
+def _input(faces: np.ndarray) -> torch.Tensor:
+    """What the network sees of faces that nothing was done to."""
+    return torch.from_numpy(faces).float() / 127.5 - 1
+
+
+def _steady(_: nn.Module) -> dict[str, Any]:
+    return {"accuracy": 0.5, "macro_recall": 0.5, "nll": 1.0}
+
+
+def _loop(
+    config: RunConfig,
+    run: Path,
+    network: nn.Module,
+    *,
+    targets: np.ndarray = TARGETS,
+    validate: Callable[[nn.Module], dict[str, Any]] = _steady,
+) -> TrainingLoop:
+    run.mkdir(exist_ok=True)
+    batches = TrainingBatches(
+        _faces(),
+        np.arange(12),
+        targets.argmax(1),
+        targets,
+        np.ones(12, np.int32),
+        balance=config.training_set.balance,
+        batch_size=config.train.batch_size,
+        seed=config.train.seed,
+    )
+    return TrainingLoop(network, batches, config, run, validate=validate, reporter=Reporter(quiet=True))
+
+
+def _seen(network: nn.Module) -> list[torch.Tensor]:
+    """Fills with what the network is given, a batch a pass."""
+    inputs: list[torch.Tensor] = []
+    network.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0].cpu().clone()))
+    return inputs
+
+
+def _weights(network: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+
+
+def _same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def _part(run: Path, part: str) -> dict[str, torch.Tensor]:
+    tensors = load_file(run / "last.safetensors")
+    return {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5])
+def test_accuracy_and_loss_are_those_of_the_epochs_images_before_the_climb(
+    tmp_path: Path, rho: float
+) -> None:
+    config = dataclasses.replace(
+        STILL,
+        optim=OptimConfig(lr=0.0, sam=SAMConfig(rho=rho)),
+        train=dataclasses.replace(STILL.train, epochs=2, batch_size=4),
+    )
+    # Soft labels: the most probable class counts.
+    targets = 0.7 * TARGETS + 0.1
+    network = _network()
+    with torch.no_grad():
+        logits = network(_input(_faces()))
+    right = sum(int(logits[i].argmax()) == LABELS[i] for i in range(12))
+    assert 0 < right < 12
+    loss = -(torch.from_numpy(targets) * logits.log_softmax(1)).sum(1).mean()
+    history = _loop(config, tmp_path, network, targets=targets).fit().history
+    assert [entry["train_accuracy"] for entry in history] == [right / 12] * 2
+    assert [entry["train_loss"] for entry in history] == pytest.approx([float(loss)] * 2, rel=1e-5)
+
+
+def test_logit_adjustment_adds_the_log_of_the_class_shares(tmp_path: Path) -> None:
+    config = dataclasses.replace(STILL, training_set=TrainingSetConfig(balance="logit_adjustment"))
+    targets = 0.7 * TARGETS + 0.1
+    network = _network()
+    for parameter in network.parameters():
+        nn.init.zeros_(parameter)
+    # A network that knows nothing then predicts the shares of the soft labels: its loss is their entropy.
+    shares = 0.7 * np.array([6, 4, 2]) / 12 + 0.1
+    (entry,) = _loop(config, tmp_path, network, targets=targets).fit().history
+    assert entry["train_loss"] == pytest.approx(float(-(shares * np.log(shares)).sum()), rel=1e-5)
+
+
+def test_label_smoothing_spreads_the_target(tmp_path: Path) -> None:
+    config = dataclasses.replace(STILL, train=dataclasses.replace(STILL.train, label_smoothing=0.3))
+    network = _network()
+    with torch.no_grad():
+        logarithms = network(_input(_faces())).log_softmax(1)
+    loss = -(torch.from_numpy(0.7 * TARGETS + 0.1) * logarithms).sum(1).mean()
+    (entry,) = _loop(config, tmp_path, network).fit().history
+    assert entry["train_loss"] == pytest.approx(float(loss), rel=1e-5)
+
+
+def test_mixup_blends_what_the_network_sees_and_what_it_should_say(tmp_path: Path) -> None:
+    config = dataclasses.replace(STILL, augment=dataclasses.replace(STILL.augment, mixup=5.0))
+    network = _network()
+    seen = _seen(network)
+    (entry,) = _loop(config, tmp_path, network).fit().history
+    # The first pixels are the label, so they tell the blended label too.
+    blended = (seen[0].flatten(1)[:, :CLASSES] + 1) / 2
+    assert bool(((blended > 0.1) & (blended < 0.9)).any())
+    with torch.no_grad():
+        loss = -(blended * network.cpu()(seen[0]).log_softmax(1)).sum(1).mean()
+    assert entry["train_loss"] == pytest.approx(float(loss), rel=1e-5)
+
+
+def test_the_network_sees_augmented_faces(tmp_path: Path) -> None:
+    config = dataclasses.replace(STILL, augment=AugmentConfig(rotation=0, autocontrast=0, flip=1.0))
+    network = _network()
+    seen = _seen(network)
+    loop = _loop(config, tmp_path, network)
+    faces = _faces()[loop.batches.order(0)[0]]
+    loop.fit()
+    torch.testing.assert_close(seen[0], _input(faces).flip(-1), rtol=0, atol=1e-5)
+
+
+def test_augmentation_is_drawn_anew_for_each_step_and_once_for_both_passes_of_sam(tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        STILL,
+        augment=AugmentConfig(rotation=0, autocontrast=0, flip=0.5),
+        optim=OptimConfig(lr=0.0, sam=SAMConfig(rho=0.1)),
+        train=dataclasses.replace(STILL.train, epochs=2),
+    )
+    network = _network()
+    seen = _seen(network)
+    loop = _loop(config, tmp_path, network)
+    orders = [loop.batches.order(epoch)[0] for epoch in range(2)]
+    loop.fit()
+    assert len(seen) == 4
+    assert torch.equal(seen[0], seen[1])
+    assert torch.equal(seen[2], seen[3])
+    # Which places of the batch hold a mirror image.
+    mirrored = [
+        ((x - _input(_faces()[order])).abs() > 0.01).flatten(1).any(1)
+        for x, order in zip(seen[::2], orders, strict=True)
+    ]
+    assert not torch.equal(*mirrored)
+
+
+def test_the_running_average_is_what_is_validated_and_kept(tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        LEARNING, train=dataclasses.replace(LEARNING.train, epochs=1, batch_size=4, ema=0.9)
+    )
+    validated = []
+
+    def validate(network: nn.Module) -> dict[str, Any]:
+        validated.append(_weights(network))
+        return _steady(network)
+
+    network = _network()
+    start = _weights(network)
+    _loop(config, tmp_path, network, validate=validate).fit()
+    average, trained = _part(tmp_path, "average.module."), _part(tmp_path, "model.")
+    assert _same(load_file(tmp_path / "best.safetensors"), average)
+    assert _same(validated[0], average)
+    # The average follows the trained weights, behind them.
+    for name, value in average.items():
+        lag, way = (trained[name] - value).norm(), (trained[name] - start[name]).norm()
+        assert 0 < float(lag) < float(way)
+
+
+@pytest.mark.parametrize(("selection", "kept"), [("accuracy", 1), ("macro_recall", 3), ("nll", 2)])
+def test_the_selection_figure_chooses_the_epoch_that_is_kept(
+    tmp_path: Path, selection: str, kept: int
+) -> None:
+    config = dataclasses.replace(LEARNING, train=dataclasses.replace(LEARNING.train, selection=selection))
+    figures = [
+        {"accuracy": 0.6, "macro_recall": 0.4, "nll": 1.2},
+        {"accuracy": 0.4, "macro_recall": 0.3, "nll": 0.9},
+        {"accuracy": 0.5, "macro_recall": 0.5, "nll": 1.4},
+    ]
+    validated = []
+
+    def validate(network: nn.Module) -> dict[str, Any]:
+        validated.append(_weights(network))
+        return figures[len(validated) - 1]
+
+    position = _loop(config, tmp_path, _network(), validate=validate).fit()
+    assert position.best_epoch == kept
+    best = load_file(tmp_path / "best.safetensors")
+    assert [_same(best, weights) for weights in validated] == [epoch == kept for epoch in (1, 2, 3)]
