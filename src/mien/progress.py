@@ -32,7 +32,7 @@ class Reporter:
 
     Args:
         console: where lines and bars go; standard error by default, so that results on standard output stay
-        clean.
+            clean.
         quiet: say nothing.
     """
 

@@ -78,8 +78,7 @@ def columns_of(recipe: Path) -> Mapping[str, RunConfig]:
 
     Args:
         recipe: a folder of TOML files, one a column, or one file that stands for the last column: the others
-        are it
-            without SAM, and without SAM and SE.
+            are it without SAM, and without SAM and SE.
 
     Raises:
         InputError: there is no config.

@@ -36,11 +36,9 @@ class SAM(Optimizer):
         rho: radius of the perturbation, > 0 or 0 (then every step is the base's).
         adaptive: scale the perturbation by the weights (ASAM).
         first_pass: entered around the first forward and backward; under DDP `no_backward_sync`, so that each
-        process
-            perturbs by its own gradient (m-sharpness) and only the second pass is averaged.
+            process perturbs by its own gradient (m-sharpness) and only the second pass is averaged.
         before_step: called between the second pass and the base's step; gradients are clipped here, since
-        clipping
-            the first pass has no effect on a normalised perturbation.
+            clipping the first pass has no effect on a normalised perturbation.
 
     Raises:
         ValueError: rho is negative.
@@ -86,9 +84,8 @@ class SAM(Optimizer):
         """One step.
 
         Args:
-            closure: clears the gradients, computes the loss of one batch, runs backward, returns the loss. It
-            is called
-                twice (once where rho or the gradient is zero) and must see the same batch both times.
+            closure: clears the gradients, computes the loss of one batch, runs backward, returns the loss. It is
+                called twice (once where rho or the gradient is zero) and must see the same batch both times.
 
         Returns:
             The loss at the unperturbed weights.

@@ -1,8 +1,7 @@
 """Drawn faces as a source: no download, no licence, everything about each face known.
 
 Annotation `drawn` is what training sees, `drawn_clean` the emotion that was drawn. They differ only where
-label noise
-was asked for, and only in the training split: a noisy test label would measure nothing.
+label noise was asked for, and only in the training split: a noisy test label would measure nothing.
 """
 
 from __future__ import annotations

@@ -6,9 +6,8 @@ by its official row number; and the authors' folders FER2013Train|Valid|Test wit
 The number in a picture's name is not its row. An empty name marks a picture that the authors dropped.
 
 Four names stand in two rows each. By row number that is no trouble. In the folders one picture is left for
-two lines
-of votes: where the lines agree they are used once, where they differ nobody can say whose votes they are, and
-the picture is dropped and listed.
+two lines of votes: where the lines agree they are used once, where they differ nobody can say whose votes
+they are, and the picture is dropped and listed.
 """
 
 from __future__ import annotations

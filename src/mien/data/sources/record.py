@@ -34,8 +34,7 @@ class Record:
         action_units: facial action unit to intensity, on the set's own scale.
         face_box: x0, y0, x1, y1 in pixels of the picture.
         landmarks: x and y in pixels of the eye on the picture's left, the eye on its right, the nose tip, the
-            mouth
-            corner on the left and the one on the right: 10 numbers.
+            mouth corner on the left and the one on the right: 10 numbers.
         user: free columns of a user's own table.
         size: (height, width) that the set's pictures have by definition; another size is dropped. None: any.
         drop_reason: set when the reader already knows that the picture cannot be used.
