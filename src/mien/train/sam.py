@@ -84,8 +84,9 @@ class SAM(Optimizer):
         """One step.
 
         Args:
-            closure: clears the gradients, computes the loss of one batch, runs backward, returns the loss. It is
-                called twice (once where rho or the gradient is zero) and must see the same batch both times.
+            closure: clears the gradients, computes the loss of one batch, runs backward, returns the loss. It
+                is called twice (once where rho or the gradient is zero) and must see the same batch
+                both times.
 
         Returns:
             The loss at the unperturbed weights.
