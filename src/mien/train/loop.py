@@ -202,7 +202,8 @@ class TrainingLoop:
         began = time.monotonic()
         figures = self.validate(network)
         selected = figures[config.train.selection] * (-1 if config.train.selection == "nll" else 1)
-        better = selected > position.best
+        # The first epoch is kept whatever it is, so that a run always has weights.
+        better = position.best_epoch == 0 or selected > position.best
         if better:
             position.best = selected
             position.best_epoch = position.epoch + 1
