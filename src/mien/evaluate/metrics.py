@@ -55,8 +55,6 @@ def score(
     truth = position[labels[kept]]
     log_probabilities = _log_softmax(logits[kept][:, columns].astype(np.float64))
     predicted = log_probabilities.argmax(1)
-    classes = np.arange(len(columns))
-    per_class = precision_recall_fscore_support(truth, predicted, labels=classes, zero_division=0)
     figures: dict[str, Any] = {
         "view": view,
         "labels": list(kept_names),
@@ -65,6 +63,19 @@ def score(
         "accuracy_interval": _bootstrap_interval(truth == predicted),
         "nll": float(-log_probabilities[np.arange(len(truth)), truth].mean()),
     }
+    figures |= _class_figures(truth, predicted, kept_names)
+    figures["confusion"] = confusion_matrix(truth, predicted, labels=np.arange(len(columns))).tolist()
+    if votes is not None:
+        figures["kl_to_votes"] = _divergence(votes[kept][:, columns].astype(np.float64), log_probabilities)
+    return figures
+
+
+def _class_figures(
+    truth: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], names: Sequence[str]
+) -> dict[str, Any]:
+    """Precision, recall and F1: macro, weighted by class size, and of each class with its count."""
+    classes = np.arange(len(names))
+    figures: dict[str, Any] = {}
     for average in ("macro", "weighted"):
         p, r, f, _ = precision_recall_fscore_support(
             truth, predicted, labels=classes, average=average, zero_division=0
@@ -74,13 +85,11 @@ def score(
             f"{average}_recall": float(r),
             f"{average}_f1": float(f),
         }
+    per_class = precision_recall_fscore_support(truth, predicted, labels=classes, zero_division=0)
     figures["per_class"] = {
         name: {"precision": float(p), "recall": float(r), "f1": float(f), "count": int(n)}
-        for name, p, r, f, n in zip(kept_names, *per_class, strict=True)
+        for name, p, r, f, n in zip(names, *per_class, strict=True)
     }
-    figures["confusion"] = confusion_matrix(truth, predicted, labels=classes).tolist()
-    if votes is not None:
-        figures["kl_to_votes"] = _divergence(votes[kept][:, columns].astype(np.float64), log_probabilities)
     return figures
 
 

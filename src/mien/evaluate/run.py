@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mien.data.prepare import load_prepared
+from mien.data.prepare import Prepared, load_prepared
 from mien.evaluate.predict import evaluation_device
 from mien.evaluate.split import predict_split, score_split, split_targets, write_evaluation
-from mien.models.saved import read_run
+from mien.models.saved import SavedRun, read_run
 
 
 def evaluate_run(
@@ -31,7 +31,20 @@ def evaluate_run(
         InputError: run or data cannot be used, or the split is empty.
     """
     saved = read_run(run)
-    prepared = load_prepared(data or saved.data)
+    return evaluate_saved(saved, load_prepared(data or saved.data), split=split, views=views)
+
+
+def evaluate_saved(
+    saved: SavedRun, prepared: Prepared, *, split: str, views: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """As `evaluate_run`, of a run and data that are open already.
+
+    Args:
+        saved: the run.
+        prepared: the data.
+        split: `train`, `validation` or `test`.
+        views: see `evaluate_run`.
+    """
     manifest_hash = prepared.manifest.hash()
     targets = split_targets(prepared, saved.config.training_set.target, split, saved.labels)
     model = saved.model().to(evaluation_device())
@@ -42,5 +55,5 @@ def evaluate_run(
         for view in dict.fromkeys([*own, *(views or [])])
     }
     if manifest_hash == saved.record["manifest_hash"]:
-        write_evaluation(run, predictions, [figures[view] for view in own])
+        write_evaluation(saved.folder, predictions, [figures[view] for view in own])
     return [figures[view] for view in views or own]

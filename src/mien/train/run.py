@@ -26,7 +26,7 @@ from mien.data.dataset import TrainingBatches
 from mien.data.prepare import Prepared, load_prepared
 from mien.data.targets import Targets
 from mien.errors import InputError
-from mien.evaluate.run import evaluate_run
+from mien.evaluate.run import evaluate_saved
 from mien.evaluate.split import predict_split, score_split, split_targets
 from mien.files import sha256_of, write_json, write_text
 from mien.models.build import build_model, parameter_count
@@ -67,7 +67,7 @@ def train_run(config: RunConfig, data: Path, out: Path, *, reporter: Reporter) -
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / RUN, record)
     write_json(out / CONFIG, to_dict(config))
-    return _fit(loop, SavedRun(out, config, record), data, reporter)
+    return _fit(loop, SavedRun(out, config, record), prepared, reporter)
 
 
 def resume_run(out: Path, *, reporter: Reporter, data: Path | None = None) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def resume_run(out: Path, *, reporter: Reporter, data: Path | None = None) -> di
     if has_checkpoint:
         loop.resume()
         reporter.say(f"continuing {out} after epoch {loop.position.epoch}, step {loop.position.step}")
-    return _fit(loop, saved, folder, reporter)
+    return _fit(loop, saved, prepared, reporter)
 
 
 def _assemble(
@@ -134,9 +134,10 @@ def _record(
     """run.json: what a result depends on besides the config."""
     packages = ("torch", "timm", "lightning-fabric", "numpy", "polars", "scikit-learn")
     starting = _starting_weights(config.model.pretrained)
-    # With adjusted logits the loss removes the prior, so the model is left with an even one.
-    adjusted = config.training_set.balance == "logit_adjustment"
-    shares = (loop.batches.prior > 0) / (loop.batches.prior > 0).sum() if adjusted else loop.batches.prior
+    prior = loop.batches.prior
+    if config.training_set.balance == "logit_adjustment":
+        # The loss removes the prior, so the model is left with an even one.
+        prior = (prior > 0).astype(float)
     return {
         "mien": __version__,
         "labels": list(training.classes),
@@ -147,7 +148,7 @@ def _record(
         "manifest_hash": prepared.manifest.hash(),
         "training_images": len(training),
         "training_counts": training.class_counts(),
-        "prior": dict(zip(training.classes, (shares / shares.sum()).tolist(), strict=True)),
+        "prior": dict(zip(training.classes, (prior / prior.sum()).tolist(), strict=True)),
         "sets": sorted({*training.sets, *starting.get("sets", ())}),
         "starting_weights": starting or None,
         "template": prepared.manifest.info.template,
@@ -188,11 +189,11 @@ def _git_commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def _fit(loop: TrainingLoop, saved: SavedRun, prepared_folder: Path, reporter: Reporter) -> dict[str, Any]:
+def _fit(loop: TrainingLoop, saved: SavedRun, prepared: Prepared, reporter: Reporter) -> dict[str, Any]:
     position = loop.fit()
     minutes = position.seconds / 60
     reporter.say(f"trained {position.epoch} epochs in {minutes:.1f} min; kept epoch {position.best_epoch}")
-    figures = evaluate_run(saved.folder, prepared_folder, split="validation")
+    figures = evaluate_saved(saved, prepared, split="validation")
     write_text(saved.folder / CARD, model_card(saved, *figures).to_json() + "\n")
     return figures[0]
 
