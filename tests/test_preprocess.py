@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from mien.errors import InputError
-from mien.preprocess import to_input
+from mien.preprocess import resize_faces, to_input
 
 
 def ramp(channels):
@@ -98,3 +98,14 @@ def test_other_arrays_are_refused(faces):
 def test_other_channel_counts_are_refused():
     with pytest.raises(InputError, match="channels"):
         to_input(ramp(1), size=4, channels=2, mean=0.5, std=0.5)
+
+
+def test_a_face_that_is_not_square_is_cut_as_in_training() -> None:
+    from mien.data.pack import fit
+
+    wide = np.random.default_rng(3).integers(0, 256, (60, 91, 3), dtype=np.uint8)
+    for pixels in (wide, wide.transpose(1, 0, 2), wide[..., 0]):
+        packed, _ = fit(pixels, 24, 3)
+        batch = pixels[None] if pixels.ndim == 3 else pixels[None, ..., None]
+        resized = resize_faces(batch, 24)[0]
+        np.testing.assert_array_equal(np.broadcast_to(resized, (24, 24, 3)).transpose(2, 0, 1), packed)

@@ -4,6 +4,20 @@ Each message is one sentence: what is wrong, where, what to do. The command line
 code 2, `OSError` into 1 and `KeyboardInterrupt` into 130.
 """
 
+from typing import Literal
+
+UnreadableReason = Literal[
+    "missing file",
+    "no permission",
+    "empty file",
+    "not a picture",
+    "unsupported format",
+    "unsupported pixels",
+    "too large",
+    "damaged",
+]
+"""Why a picture cannot be read, as tables count it."""
+
 
 class MienError(Exception):
     """Anything mien raises on purpose."""
@@ -23,7 +37,12 @@ class CheckpointError(InputError):
 
 
 class UnreadableImage(InputError):
-    """A picture cannot be decoded, or is larger than the stated limit."""
+    """A picture cannot be decoded, or is larger than the stated limit; `reason` says why in a word or two."""
+
+    # A default, since unpickling passes the message alone and then sets the attribute.
+    def __init__(self, message: str, reason: UnreadableReason = "damaged") -> None:
+        super().__init__(message)
+        self.reason: UnreadableReason = reason
 
 
 class MissingExtra(MienError):

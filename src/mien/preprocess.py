@@ -20,8 +20,8 @@ def to_input(
     """Faces as a batch for the network.
 
     RGB becomes grey first where one channel is wanted, and grey is repeated where three are; then comes the
-    resizing, only where the side differs (Pillow's antialiased bilinear filter; a face that is not square is
-    squeezed), then ``(x / 255 - mean) / std`` in float32.
+    resizing, only where the side differs (Pillow's antialiased bilinear filter; of a face that is not square
+    the central square), then ``(x / 255 - mean) / std`` in float32.
 
     Args:
         faces: uint8 [N,H,W,C], 0..255, C = 1 (grey) or 3 (RGB); N may be 0.
@@ -53,11 +53,16 @@ def to_input(
 
 
 def resize_faces(faces: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """uint8 [N,H,W,C] resized to uint8 [N,size,size,C] by Pillow's antialiased bilinear filter; C = 1 or
-    3."""
+    """The central squares of uint8 [N,H,W,C] as uint8 [N,size,size,C] by Pillow's antialiased bilinear
+    filter; C = 1 or 3."""
+    height, width = faces.shape[1:3]
+    side = min(height, width)
+    left, top = (width - side) / 2, (height - side) / 2
+    square = (left, top, left + side, top + side)
     resized = np.empty((len(faces), size, size, faces.shape[3]), dtype=np.uint8)
     for face, target in zip(faces, resized, strict=True):
         plain = face[..., 0] if face.shape[2] == 1 else face
-        image = Image.fromarray(np.ascontiguousarray(plain)).resize((size, size), Image.Resampling.BILINEAR)
-        target[...] = np.asarray(image).reshape(target.shape)
+        image = Image.fromarray(np.ascontiguousarray(plain))
+        small = image.resize((size, size), Image.Resampling.BILINEAR, box=square)
+        target[...] = np.asarray(small).reshape(target.shape)
     return resized

@@ -102,6 +102,16 @@ def test_beyond_the_picture_its_edge_is_repeated():
     assert (crop[:, 25:] == (0, 0, 90)).all()
 
 
+@pytest.mark.parametrize("shift", [(0, 0), (-40, 0), (40, 0), (0, -40), (0, 40), (-200, 0), (0, 200)])
+def test_a_crop_beyond_one_edge_is_that_of_a_picture_with_more_of_it(shift):
+    rgb = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)
+    wider = np.pad(rgb, ((300, 300), (300, 300), (0, 0)), mode="edge")
+    box = np.array([25, 25, 75, 75]) + np.tile(shift, 2)
+    # Sampling places that were rounded elsewhere may tip a value over to the next.
+    wanted = crop_face(wider, box=box + 300, size=SIZE)[0].astype(int)
+    np.testing.assert_allclose(crop_face(rgb, box=box, size=SIZE)[0], wanted, atol=1)
+
+
 def test_a_box_crop_is_the_square_with_its_margin():
     matrix = box_transform(np.array([10, 20, 50, 100]), 48, margin=0.1)
     np.testing.assert_allclose(matrix @ [30 - 48, 60 - 48, 1], [0, 0], atol=1e-12)

@@ -41,6 +41,17 @@ def overlap(a, b):
     return shared / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - shared)
 
 
+def test_places_are_sixteenths_of_a_pixel_and_scores_have_four_digits(detector):
+    frame, _, _ = paste_faces(draw_faces(4, size=128, channels=3, seed=3, frontal=True), seed=3)
+    found = detector.detect(frame)
+    assert len(found) == 4
+    for places in (found.boxes, found.landmarks):
+        np.testing.assert_array_equal(places * 16, np.rint(places * 16))
+        # Sixteenths, and nothing coarser.
+        assert (places * 8 != np.rint(places * 8)).any()
+    np.testing.assert_array_equal(found.scores, np.round(found.scores.astype(float), 4).astype(np.float32))
+
+
 def test_landmarks_are_left_to_right_and_top_to_bottom(detector):
     frame, _, _ = paste_faces(draw_faces(4, size=128, channels=3, seed=3, frontal=True), seed=3)
     found = detector.detect(frame).landmarks

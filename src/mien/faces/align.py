@@ -98,7 +98,7 @@ def crop_face(
         InputError: there is nothing to cut by: no box, and no landmarks or no template.
     """
     matrix: NDArray[np.float64]
-    if template is not None and landmarks is not None and _eyes_apart(landmarks, box):
+    if template is not None and landmarks is not None and eyes_apart(landmarks, box):
         matrix = eye_transform(landmarks[0], landmarks[1], template, size)
     elif box is not None:
         matrix = box_transform(box, size, margin=margin)
@@ -107,6 +107,19 @@ def crop_face(
             "a face can be cut by its box, or by its eyes and a crop template; neither was given."
         )
     return warp(rgb, matrix, size), matrix
+
+
+def eyes_apart(landmarks: NDArray[np.floating], box: NDArray[np.floating] | None) -> bool:
+    """Whether a face can be cut by its eyes: they are not one behind the other, as in a profile.
+
+    Args:
+        landmarks: [5,2] or [2,2], as in `crop_face`.
+        box: the face's box [4]; without one, any two eyes that are not in one place will do.
+    """
+    distance = float(np.hypot(*(landmarks[1] - landmarks[0])))
+    if box is None:
+        return distance > 0
+    return distance >= _LEAST_EYE_DISTANCE * float(max(box[2] - box[0], box[3] - box[1]))
 
 
 def warp(rgb: NDArray[np.uint8], matrix: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
@@ -140,8 +153,11 @@ def warp(rgb: NDArray[np.uint8], matrix: NDArray[np.float64], size: int) -> NDAr
 
 
 def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    linear = np.linalg.inv(matrix[:, :2])
-    return np.concatenate([linear, -linear @ matrix[:, 2:]], axis=1)
+    # By hand, since a library for linear algebra may round otherwise on another processor.
+    (a, b, c), (d, e, f) = matrix.tolist()
+    area = a * e - b * d
+    rows = [[e, -b, b * f - c * e], [-d, a, c * d - a * f]]
+    return np.array([[value / area for value in row] for row in rows])
 
 
 def _region(
@@ -149,17 +165,13 @@ def _region(
 ) -> tuple[NDArray[np.uint8], int, int]:
     """The part of the picture that the crop touches, its edges repeated outside, and its left and top in
     pixels."""
-    corners = np.array([[0, 0, 1], [size, 0, 1], [0, size, 1], [size, size, 1]], dtype=np.float64)
-    places = corners @ inverse.T
+    corners = np.array([[0, 0], [size, 0], [0, size], [size, size]], dtype=np.float64)
+    places = corners[:, :1] * inverse[:, 0] + corners[:, 1:] * inverse[:, 1] + inverse[:, 2]
     left, top = (int(value) for value in np.floor(places.min(axis=0)) - pad)
     right, bottom = (int(value) for value in np.ceil(places.max(axis=0)) + pad)
-    rows = np.clip(np.arange(top, bottom), 0, rgb.shape[0] - 1)
-    columns = np.clip(np.arange(left, right), 0, rgb.shape[1] - 1)
-    return rgb[rows[:, None], columns[None, :]], left, top
-
-
-def _eyes_apart(landmarks: NDArray[np.floating], box: NDArray[np.floating] | None) -> bool:
-    distance = float(np.hypot(*(landmarks[1] - landmarks[0])))
-    if box is None:
-        return distance > 0
-    return distance >= _LEAST_EYE_DISTANCE * float(max(box[2] - box[0], box[3] - box[1]))
+    height, width = rgb.shape[:2]
+    if left >= 0 and top >= 0 and right <= width and bottom <= height:
+        return rgb[top:bottom, left:right], left, top
+    rows = np.clip(np.arange(top, bottom), 0, height - 1)
+    columns = np.clip(np.arange(left, right), 0, width - 1)
+    return rgb.take(rows, axis=0).take(columns, axis=1), left, top
