@@ -2,8 +2,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mien.data.sources import fer2013, read
+from mien.data.sources import fer2013, readers
 from mien.errors import InputError
+
+
+def read(named):
+    return iter(readers([*named.items()])())
 
 
 def labels_of(records):

@@ -2,78 +2,139 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
-from mien.data.sources import fer2013, ferplus, folder
-from mien.data.sources.record import SPLITS, Pixels, Record, Split
+from mien.data.sources import affectnet, ckplus, drawn, fer2013, ferplus, folder, rafdb
+from mien.data.sources.record import SPLITS, Pixels, Record, SetFacts, Split
 from mien.errors import InputError
 
-__all__ = ["SOURCES", "SPLITS", "Pixels", "Record", "Split", "read", "sniff"]
+__all__ = [
+    "FACTS", "SOURCES", "SPLITS", "Pixels", "Record", "SetFacts", "Split", "own_sets", "readers", "sniff",
+]  # fmt: skip
 
-SOURCES: Mapping[str, Callable[[Path], Iterator[Record]]] = {
-    "fer2013": fer2013.read,
-    "ferplus": ferplus.read,
-    "folder": folder.read,
-}
-"""The sets that can be named in `mien data prepare NAME=PATH`. `drawn` is not one: it has no path."""
+Named = Sequence[tuple[str, Path]]
+"""Set names and paths, in the order in which they were given."""
+
+SOURCES: Final[Mapping[str, Callable[[Path], Iterator[Record]]]] = MappingProxyType(
+    {
+        "fer2013": fer2013.read,
+        "ferplus": ferplus.read,
+        "ckplus": ckplus.read,
+        "affectnet": affectnet.read,
+        "rafdb": rafdb.read,
+    }
+)
+"""The public sets that can be named in `mien data prepare NAME=PATH`; any other name is a set of the user's
+own."""
+
+FACTS: Final[Mapping[str, SetFacts]] = MappingProxyType(
+    {
+        "fer2013": fer2013.FACTS,
+        "ferplus": ferplus.FACTS,
+        "ckplus": ckplus.FACTS,
+        "affectnet": affectnet.FACTS,
+        "rafdb": rafdb.FACTS,
+        "drawn": drawn.FACTS,
+    }
+)
+"""What people should know about each public set."""
+
+_NAME: Final = re.compile("[a-z][a-z0-9_]*")
+_JOINED: Final = frozenset({"ckplus"})
+"""Sets that may be given in two layouts at once: their frames have the same key in both."""
 
 
 def sniff(path: Path) -> str:
-    """The name in `SOURCES` of the set whose layout is at `path`.
+    """The name of the set whose layout is at `path`, `folder` for a user's own.
 
     Raises:
         InputError: nothing is at `path`, or nothing that mien knows.
     """
     if not path.exists():
         raise InputError(f"{path} does not exist; give the file or folder of a data set.")
+    if path.is_file() and folder.find_csv(path):
+        return folder.NAME
+    for name, find in (("ckplus", ckplus.find), ("affectnet", affectnet.find), ("rafdb", rafdb.find)):
+        if find(path):
+            return name
     if folder.find_csv(path):
-        return "folder"
+        return folder.NAME
     if fer2013.find(path) or fer2013.find(path / "fer2013"):
         return "fer2013"
     around = path.parent if path.is_file() else path
-    if any((around / name).is_dir() for name in ferplus.FOLDERS) or (around / ferplus.VOTES_FILE).is_file():
+    if ferplus.has_folders(around) or (around / ferplus.VOTES_FILE).is_file():
         return "ferplus"
     if path.is_dir() and any(path.iterdir()):
-        return "folder"
+        return folder.NAME
     raise InputError(
         f"{path} is no known data set: looked for FER-2013 ({', '.join(fer2013.CSV_NAMES)}, parquet "
-        "shards, train|test "
-        f"folders), FER+ ({ferplus.VOTES_FILE}, {', '.join(ferplus.FOLDERS)}), a folder a class, a csv "
-        "with path,label."
+        f"shards, train|test folders), FER+ ({ferplus.VOTES_FILE}, {', '.join(ferplus.FOLDERS)}), CK+, "
+        "AffectNet, RAF-DB, a folder a class, a csv with path,label."
     )
 
 
-def read(sources: Mapping[str, Path]) -> Iterator[Record]:
-    """The records of every named set, set after set.
+def own_sets(named: Named) -> frozenset[str]:
+    """The names that stand for sets of the user's own."""
+    return frozenset(name for name, _ in named if name not in SOURCES)
 
-    `fer2013` and `ferplus` together are one set of pictures: the votes become a second annotation.
+
+def readers(named: Named) -> Callable[[], Iterable[Record]]:
+    """The records of every named set, set after set, from their beginning as often as it is called.
+
+    `fer2013` with FER+'s csv of votes is one set of pictures: the votes become a second annotation.
 
     Raises:
-        InputError: a name is not in `SOURCES`, a path does not exist, or a set's files break its layout.
+        InputError: a name or a path cannot be used, or a set is given twice.
     """
-    paths = dict(sources)
-    for name, path in paths.items():
-        if name not in SOURCES:
-            raise InputError(f"data set {name!r} is not known; known are {', '.join(SOURCES)}, drawn.")
+    _check(named)
+    votes = next((found for name, path in named if name == "ferplus" and (found := _votes_file(path))), None)
+    joined = votes is not None and any(name == "fer2013" for name, _ in named)
+    opened: list[Callable[[], Iterator[Record]]] = []
+    for name, path in named:
+        if name == "ferplus" and joined:
+            continue
+        if name == "fer2013" and joined:
+            opened.append(partial(fer2013.read, path, votes))
+        elif name in SOURCES:
+            opened.append(partial(SOURCES[name], path))
+        else:
+            opened.append(partial(folder.read, path, name))
+
+    def records() -> Iterator[Record]:
+        for reader in opened:
+            yield from reader()
+
+    return records
+
+
+def _check(named: Named) -> None:
+    seen: set[str] = set()
+    for name, path in named:
         if not path.exists():
             raise InputError(f"{name}: {path} does not exist; give the file or folder of the data set.")
-    votes = None
-    if {"fer2013", "ferplus"} <= paths.keys():
-        votes = _votes_file(paths.pop("ferplus"))
-    for name, path in paths.items():
-        if name == "fer2013":
-            yield from fer2013.read(path, votes)
-        else:
-            yield from SOURCES[name](path)
+        if name in seen and name not in _JOINED:
+            raise InputError(f"data set {name} is given twice; give each set once, or another name.")
+        seen.add(name)
+        if name in SOURCES or name == folder.NAME:
+            continue
+        if name == drawn.NAME or not _NAME.fullmatch(name):
+            raise InputError(
+                f"data set {name!r} cannot be the name of a set of your own; use small letters, digits and _."
+            )
+        # A slip in the name of a public set would be read as a folder of the user's own.
+        if (found := sniff(path)) != folder.NAME:
+            raise InputError(
+                f"data set {name!r} is not known and {path} holds {found}; write {found}={path} "
+                f"(known are {', '.join(SOURCES)}; other names are for folders of your own)."
+            )
 
 
-def _votes_file(path: Path) -> Path:
+def _votes_file(path: Path) -> Path | None:
+    """FER+'s csv of votes, where FER+ is not given as folders with their own pictures."""
     file = path / ferplus.VOTES_FILE if path.is_dir() else path
-    if not file.is_file():
-        raise InputError(
-            f"{path} has no {ferplus.VOTES_FILE}: only by its rows can FER+ be joined to FER-2013; give "
-            "that file, or leave "
-            "fer2013 out and use the FER+ folders alone."
-        )
-    return file
+    return None if ferplus.has_folders(path) or not file.is_file() else file

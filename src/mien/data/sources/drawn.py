@@ -6,38 +6,47 @@ label noise was asked for, and only in the training split: a noisy test label wo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 
 from mien.config import PrepareConfig
-from mien.data.sources.record import Record
+from mien.data.sources.record import Record, SetFacts
 from mien.data.synthetic import ACTION_UNITS, draw_faces
 from mien.errors import InputError
 from mien.labels import EMOTIONS
 
+FACTS: Final = SetFacts(
+    title="Drawn faces", licence="MIT, as mien", source="drawn by mien itself: mien data prepare drawn"
+)
 NAME: Final = "drawn"
 SMALLEST: Final = 24
 """Side below which `draw_faces` has no room for a mouth, in pixels."""
 
 
+def readers(config: PrepareConfig) -> Callable[[], Iterable[Record]]:
+    """The records of `read`, drawn once and given as often as they are asked for."""
+    return lru_cache(maxsize=1)(lambda: tuple(read(config)))
+
+
 def read(config: PrepareConfig) -> Iterator[Record]:
-    """Draw `config.drawn_count` faces at the pack's size and channels; labels are clean, splits are left to
+    """Draw `config.drawn.count` faces at the pack's size and channels; labels are clean, splits are left to
     be drawn.
 
     Raises:
         InputError: fewer faces than classes, faces too small, or a label noise outside 0..1.
     """
-    if not 0 <= config.drawn_label_noise <= 1:
-        raise InputError(f"drawn_label_noise is {config.drawn_label_noise}; it is a share, 0..1.")
-    if config.drawn_count < len(EMOTIONS):
+    if not 0 <= config.drawn.label_noise <= 1:
+        raise InputError(f"drawn.label_noise is {config.drawn.label_noise}; it is a share, 0..1.")
+    if config.drawn.count < len(EMOTIONS):
         raise InputError(
-            f"drawn_count is {config.drawn_count}; {len(EMOTIONS)} classes need at least as many faces."
+            f"drawn.count is {config.drawn.count}; {len(EMOTIONS)} classes need at least as many faces."
         )
     if config.size < SMALLEST:
         raise InputError(f"size is {config.size}; faces are drawn at {SMALLEST} pixels a side or more.")
-    faces = draw_faces(config.drawn_count, size=config.size, channels=config.channels, seed=config.seed)
+    faces = draw_faces(config.drawn.count, size=config.size, channels=config.channels, seed=config.seed)
     for i, image in enumerate(faces.images):
         name = EMOTIONS[int(faces.clean_labels[i])]
         x0, y0, x1, y1 = (float(v) for v in faces.boxes[i])

@@ -10,22 +10,27 @@ of the same pictures: never a second row.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import polars as pl
 from PIL import Image
 
-from mien.data.sources import ferplus
+from mien.data.sources import ferplus, pixel_csv
 from mien.data.sources.ferplus import Votes
-from mien.data.sources.record import Pixels, Record, Split, folders_in, pictures_in
-from mien.data.sources.table import rows_of
+from mien.data.sources.folders import files_in, folders_in
+from mien.data.sources.pixel_csv import SIDE, USAGES, split_of
+from mien.data.sources.record import Pixels, Record, SetFacts, Split
 from mien.errors import InputError
 from mien.labels import FER2013_CODES, canonical_name, decode
 
-SIDE: Final = 48
-USAGES: Final[Mapping[str, Split]] = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
+FACTS: Final = SetFacts(
+    title="FER-2013 (Goodfellow et al., ICONIP 2013)",
+    licence="research only, pictures from the web; neither they nor crops of them may be passed on",
+    source="Kaggle competition challenges-in-representation-learning-facial-expression-recognition-"
+    "challenge (fer2013.csv), and copies of it as folders",
+)
 CSV_NAMES: Final = ("fer2013.csv", "icml_face_data.csv")
 SHARD_COLUMNS: Final = ("row", "usage", "emotion", "png")
 KAGGLE_CLASSES: Final = frozenset({"angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"})
@@ -43,13 +48,6 @@ def shards_in(path: Path) -> list[Path]:
     """The parquet shards at a file or in a folder, in name order; empty when there are none."""
     candidates = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     return [file for file in candidates if file.suffix == ".parquet" and file.is_file() and _is_shard(file)]
-
-
-def _split(usage: str, where: str) -> Split:
-    try:
-        return USAGES[usage.strip()]
-    except KeyError:
-        raise InputError(f"{where}: Usage {usage!r} is not one of {', '.join(USAGES)}.") from None
 
 
 def _record(
@@ -80,29 +78,11 @@ def _record(
         key=f"{official:05d}",
         source_file=file,
         source_row=row,
-        split=_split(usage, where),
+        split=split_of(usage, where),
         labels=labels,
         votes=counts,
         size=(SIDE, SIDE),
     )
-
-
-def _pixels(text: str, where: str) -> Pixels:
-    # A cut or garbled row shifts every later pixel, so it is an error of the file and not one bad picture to
-    # skip.
-    parts = text.split()
-    if len(parts) != SIDE * SIDE:
-        raise InputError(
-            f"{where}: {len(parts):,} pixels instead of {SIDE * SIDE:,} ({SIDE}x{SIDE}); repair or delete "
-            "that row."
-        )
-    try:
-        values = bytes(map(int, parts))
-    except ValueError:
-        raise InputError(
-            f"{where}: a pixel is not a whole number in 0..255; repair or delete that row."
-        ) from None
-    return np.frombuffer(values, dtype=np.uint8).reshape(SIDE, SIDE)
 
 
 def _count_rows(path: Path) -> int:
@@ -127,14 +107,8 @@ def read_csv(path: Path, votes: Sequence[Votes] | None = None) -> Iterator[Recor
             "belong to pictures by "
             "row, so use the official fer2013.csv or move the FER+ file away."
         )
-    for row, cells in rows_of(path, ("emotion", "pixels", "Usage")):
-        where = f"{path.name}, row {row}"
-        try:
-            code = int(cells["emotion"])
-        except ValueError:
-            raise InputError(f"{where}: emotion {cells['emotion']!r} is not a number.") from None
-        pixels = _pixels(cells["pixels"], where)
-        yield _record(pixels, path.name, row, row, code, cells["Usage"], votes)
+    for row in pixel_csv.read_rows(path):
+        yield _record(row.pixels, path.name, row.row, row.row, row.code, row.usage, votes)
 
 
 def read_shards(shards: Sequence[Path], votes: Sequence[Votes] | None = None) -> Iterator[Record]:
@@ -171,7 +145,7 @@ def read_folders(path: Path) -> Iterator[Record]:
                 raise InputError(
                     f"{part}/{folder.name} is no class of FER-2013 ({known}); rename or remove that folder."
                 )
-            for file in pictures_in(folder):
+            for file in files_in(folder):
                 relative = file.relative_to(path).as_posix()
                 yield Record(
                     image=file,
@@ -181,6 +155,7 @@ def read_folders(path: Path) -> Iterator[Record]:
                     split=USAGES.get(file.name.split("_")[0], fallback),
                     labels={"fer2013": label},
                     size=(SIDE, SIDE),
+                    drop_reason=None if file.is_file() else "missing file",
                 )
 
 
@@ -190,7 +165,7 @@ def is_folders(path: Path) -> bool:
     if not parts or any((path / other).is_dir() for other in ("val", "validation", "valid")):
         return False
     classes = [folder for part in parts for folder in folders_in(part)]
-    firsts = [file for folder in classes for file in pictures_in(folder)[:1]]
+    firsts = [file for folder in classes for file in islice(files_in(folder), 1)]
     if any(file.name.split("_")[0] in USAGES for file in firsts):
         return True
     return {folder.name.lower() for folder in classes} == KAGGLE_CLASSES and any(
@@ -241,8 +216,7 @@ def read(path: Path, votes: Path | None = None) -> Iterator[Record]:
         if votes is not None:
             raise InputError(
                 f"{path} holds FER-2013 as folders, whose pictures have no official row, so {votes.name} "
-                "cannot be joined "
-                "to them; use fer2013.csv."
+                "cannot be joined to them; use fer2013.csv, or give FER+ as its folders with pictures."
             )
         return read_folders(files[0])
     beside = votes or files[0].parent / ferplus.VOTES_FILE

@@ -18,12 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mien.data.sources.record import Record, Split
+from mien.data.sources.record import Record, SetFacts, Split
 from mien.data.sources.table import rows_of
 from mien.data.votes import majority
 from mien.errors import InputError
 from mien.labels import FERPLUS_COLUMNS
 
+FACTS: Final = SetFacts(
+    title="FER+: ten votes for each picture of FER-2013 (Barsoum et al., ICMI 2016)",
+    licence="votes: MIT; pictures: as FER-2013",
+    source="fer2013new.csv from github microsoft/FERPlus; the pictures are FER-2013's",
+)
 VOTES_FILE: Final = "fer2013new.csv"
 FOLDERS: Final[Mapping[str, Split]] = {
     "FER2013Train": "train",
@@ -86,6 +91,11 @@ def _label_lines(path: Path, where: str) -> dict[str, list[dict[str, int]]]:
     return lines
 
 
+def has_folders(path: Path) -> bool:
+    """Whether any of the authors' folders is in `path`."""
+    return any((path / name).is_dir() for name in FOLDERS)
+
+
 def read_folders(path: Path) -> Iterator[Record]:
     """The pictures of FER2013Train|Valid|Test with their votes (annotation `ferplus`), official splits.
 
@@ -127,8 +137,8 @@ def read(path: Path) -> Iterator[Record]:
     """
     from mien.data.sources import fer2013
 
-    folder = path.parent if path.is_file() else path
-    if any((folder / name).is_dir() for name in FOLDERS):
+    folder = path.parent if path.is_file() or path.name in FOLDERS else path
+    if has_folders(folder):
         return read_folders(folder)
     if (folder / VOTES_FILE).is_file():
         return fer2013.read(folder)

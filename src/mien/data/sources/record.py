@@ -36,6 +36,7 @@ class Record:
         landmarks: x and y in pixels of the eye on the picture's left, the eye on its right, the nose tip, the
             mouth corner on the left and the one on the right: 10 numbers.
         user: free columns of a user's own table.
+        cropped: whether the picture is a face that came cropped; False has the face detected and cut out.
         size: (height, width) that the set's pictures have by definition; another size is dropped. None: any.
         drop_reason: set when the reader already knows that the picture cannot be used.
     """
@@ -57,6 +58,7 @@ class Record:
     face_box: tuple[float, float, float, float] | None = None
     landmarks: tuple[float, ...] | None = None
     user: Mapping[str, str] = field(default_factory=dict)
+    cropped: bool = True
     size: tuple[int, int] | None = None
     drop_reason: str | None = None
 
@@ -66,16 +68,13 @@ class Record:
         return self.source_file if self.source_row is None else f"{self.source_file}, row {self.source_row}"
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """The files in and under a class folder in name order, without hidden ones; some may be no pictures."""
-    found = (
-        path
-        for path in folder.rglob("*")
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    return sorted(path for path in found if path.is_file())
+@dataclass(frozen=True, slots=True)
+class SetFacts:
+    """What people should know about a set; shown in the data card and in docs/data.md."""
 
-
-def folders_in(folder: Path) -> list[Path]:
-    """The sub-folders in name order, hidden ones left out."""
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    title: str
+    """Name and publication."""
+    licence: str
+    """Who may use it for what, in one line."""
+    source: str
+    """How to get it, in one line."""
