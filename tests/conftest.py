@@ -11,6 +11,7 @@ import torch
 
 from mien.config import (
     AugmentConfig,
+    DrawnConfig,
     LoopConfig,
     ModelConfig,
     OptimConfig,
@@ -36,7 +37,7 @@ def drawn_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mien.data.prepare import prepare
 
     out = tmp_path_factory.mktemp("prepared") / "drawn"
-    prepare("drawn", out, PrepareConfig(drawn_count=240))
+    prepare("drawn", out, PrepareConfig(drawn=DrawnConfig(240), jobs=1))
     return out
 
 

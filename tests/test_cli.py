@@ -74,6 +74,59 @@ def test_a_folder_with_a_users_own_classes_from_pictures_to_the_runtime(
     assert sum(entry["error"] is not None for entry in files) == 1
 
 
+def _said(capfd: pytest.CaptureFixture[str], arguments: list[str]) -> str:
+    capfd.readouterr()
+    assert run(arguments) == 2
+    return capfd.readouterr().err
+
+
+def test_each_stage_is_a_verb_and_together_they_are_prepare(
+    own_pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from mien.data.prepared import load_prepared
+
+    folder = str(tmp_path / "stages")
+    given = ["--labels", "own", "--splits.policy", "balanced", "--splits.validation_per_class", "3"]
+    given += ["--splits.test_per_class", "4", "--balance.target", "20"]
+    assert "begin with `mien data read" in _said(capfd, ["data", "split", folder])
+    assert run(["data", "read", f"mine={own_pictures}", "--out", folder, "--labels", "own"]) == 0
+    assert "60 pictures read, 60 of them can be used" in capfd.readouterr().out
+    assert run(["data", "audit", folder, "--audit.correlation", "0.99"]) == 0
+    assert "pairs of twins" in capfd.readouterr().out
+    policy = [
+        "--splits.policy",
+        "balanced",
+        "--splits.validation_per_class",
+        "3",
+        "--splits.test_per_class",
+        "4",
+    ]
+    assert run(["data", "split", folder, *policy]) == 0
+    assert run(["data", "balance", folder, "--balance.target", "20"]) == 0
+    assert run(["data", "card", folder, "--samples", "0"]) == 0
+    assert (tmp_path / "stages" / "card.html").is_file()
+    whole = str(tmp_path / "whole")
+    arguments = ["data", "prepare", f"mine={own_pictures}", "--out", whole, *given]
+    assert run([*arguments, "--audit.correlation", "0.99"]) == 0
+    one, other = (load_prepared(Path(path)).manifest for path in (folder, whole))
+    assert one.hash() == other.hash()
+    assert one.counts()["test"] == {"calm": 4, "glad": 4}
+    capfd.readouterr()
+    assert run(["data", "inspect", folder]) == 0
+    assert one.hash() in capfd.readouterr().out
+
+
+def test_the_name_of_a_public_set_is_not_guessed(
+    own_pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file, out = _csv(tmp_path / "fer2013.csv", "emotion,pixels,Usage", 2304), str(tmp_path / "out")
+    _fails(capfd, ["data", "prepare", f"fer213={file}", "--out", out], "write fer2013=")
+    twice = [f"mine={own_pictures}", f"mine={own_pictures}"]
+    _fails(capfd, ["data", "prepare", *twice, "--out", out], "given twice")
+    _fails(capfd, ["data", "prepare", f"My Set={own_pictures}", "--out", out], "small letters")
+    assert not Path(out).exists()
+
+
 def test_missing_and_empty_paths(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     _fails(capfd, ["data", "prepare", str(tmp_path / "none"), "--out", str(out)], "does not exist")
@@ -130,7 +183,10 @@ def test_a_split_without_images(tmp_path: Path, capfd: pytest.CaptureFixture[str
     said = capfd.readouterr().err.strip().splitlines()
     assert code == 2
     assert len(said) == 1
-    assert not data.exists()
+    assert "split has no image" in said[0]
+    # What was read stays, so that nothing is read again once the pictures or the settings are mended.
+    assert [path.name for path in data.iterdir() if path.name == "manifest.parquet"] == []
+    assert "has no manifest yet" in _said(capfd, ["train", "--data", str(data), "--out", str(tmp_path / "r")])
 
 
 def test_a_view_and_options_that_do_not_fit(trained: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -181,7 +237,8 @@ def test_a_full_disk(drawn_folder: Path, tmp_path: Path) -> None:
     done = _mien("data", "prepare", "drawn", "--out", str(tmp_path / "data"), preexec_fn=limited)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "run"]
+    assert [path.name for path in (tmp_path / "data").rglob("*") if path.is_file()] == []
 
 
 def test_ctrl_c_in_the_middle_of_training(drawn_folder: Path, tmp_path: Path) -> None:
@@ -258,7 +315,7 @@ def test_version_and_bare_command(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_prepared_pictures_are_the_drawn_ones(own_pictures: Path, tmp_path: Path) -> None:
-    from mien.data.prepare import load_prepared
+    from mien.data.prepared import load_prepared
 
     run(
         [

@@ -10,7 +10,7 @@ import tomllib
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from mien.errors import InputError
 
@@ -35,6 +35,95 @@ def _within(config: Any, low: float, high: float, *names: str, ends: str = "[]")
 
 
 @dataclass(frozen=True)
+class FacesConfig:
+    """How faces are found and cut out of pictures that did not come cropped (section 3.4)."""
+
+    detect: Literal["auto", "always", "never"] = "auto"
+    """In which sets faces are looked for: `auto` in those that did not come cropped, `always` in all,
+    `never`."""
+    cropped: tuple[str, ...] = ()
+    """Sets whose pictures are taken as faces that came cropped, whatever `detect` says."""
+    undetected: Literal["annotation", "keep", "drop"] = "annotation"
+    """What becomes of a picture without a detected face: `annotation` cuts by the set's own landmarks or box
+    where it has them and drops the picture otherwise, `keep` takes the central square then, `drop` drops
+    it."""
+    several: Literal["best", "drop"] = "best"
+    """What becomes of a picture with several faces: `best` takes the one that overlaps the set's own box
+    most, or the largest where the set has none; `drop` drops the picture."""
+    smallest: int = 24
+    """Faces whose box is smaller than this, in pixels, are tiny."""
+    tiny: Literal["drop", "keep"] = "drop"
+    """What becomes of a picture whose face is tiny."""
+
+    def __post_init__(self) -> None:
+        _within(self, 12, inf, "smallest")
+
+
+@dataclass(frozen=True)
+class AuditConfig:
+    """The search for the same picture standing in the data twice."""
+
+    near: bool = True
+    """Look for near twins too: the same picture recompressed, brightened, shifted or mirrored."""
+    correlation: float = 0.98
+    """Two faces whose pixels correlate more than this are near twins."""
+    shift: int = 2
+    """Twins may be shifted against each other by so many pixels of a face of 48."""
+    mirror: bool = True
+    """Whether a mirror image is a twin."""
+
+    def __post_init__(self) -> None:
+        _within(self, 0.9, 1, "correlation", ends="[)")
+        _within(self, 0, 4, "shift")
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """Who goes into train, validation and test."""
+
+    policy: Literal["official", "clean", "balanced"] = "official"
+    """`official` keeps the splits that the sets came with and reports twins across them; `clean` keeps the
+    test split and takes its twins out of training and validation, and validation's out of training;
+    `balanced` draws validation and test with the same number of images a class, by subject where known and
+    by twin group otherwise (section 3.3)."""
+    validation_per_class: int = 50
+    """Validation images of each class, for `balanced`."""
+    test_per_class: int = 50
+    """Test images of each class, for `balanced`."""
+
+    def __post_init__(self) -> None:
+        _within(self, 1, inf, "validation_per_class", "test_per_class")
+
+
+@dataclass(frozen=True)
+class BalanceConfig:
+    """The balance plan of the training split (section 3.3)."""
+
+    target: int | None = None
+    """Training images of each class that the plan aims at; none means as many as the largest class has."""
+    unrotated: tuple[str, ...] = ("affectnet",)
+    """Sets whose pictures are never rotated in training, since their faces are turned already (section
+    3.3)."""
+
+    def __post_init__(self) -> None:
+        _within(self, 1, inf, "target")
+
+
+@dataclass(frozen=True)
+class DrawnConfig:
+    """Drawn faces, for the source `drawn`."""
+
+    count: int = 6000
+    """How many faces are drawn."""
+    label_noise: float = 0.0
+    """Share of the drawn training faces whose label is replaced by another class."""
+
+    def __post_init__(self) -> None:
+        _within(self, 1, inf, "count")
+        _within(self, 0, 1, "label_noise")
+
+
+@dataclass(frozen=True)
 class PrepareConfig:
     """How raw data sets become one prepared folder."""
 
@@ -42,37 +131,33 @@ class PrepareConfig:
     """Side of the packed square faces, in pixels."""
     channels: Literal[1, 3] = 1
     """1 packs grey (ITU-R BT.601), 3 packs RGB."""
-    splits: Literal["official", "balanced"] = "official"
-    """`official` keeps the splits that the sets came with; `balanced` draws validation and test with the same
-    number of images a class, by subject where known and by twin group otherwise."""
-    validation_per_class: int = 50
-    """Validation images of each class, for `balanced` splits."""
-    test_per_class: int = 50
-    """Test images of each class, for `balanced` splits."""
-    balance_target: int | None = None
-    """Training images of each class that the balance plan aims at; none means as many as the largest class
-    has."""
-    target: str | None = None
-    """What is learned: an annotation (`fer2013`), or its votes (`ferplus.votes`); none takes the richest one
-    there is."""
     labels: str = "emotions"
     """The taxonomy: `emotions` (the eight; any other label is an error), `own` (the class names found in the
     data), or names separated by commas."""
-    drawn_count: int = 6000
-    """How many faces are drawn when the source is `drawn`."""
-    drawn_label_noise: float = 0.0
-    """Share of the drawn training faces whose label is replaced by another class."""
+    target: str | None = None
+    """What is learned: an annotation (`fer2013`), or its votes (`ferplus.votes`); none takes the richest one
+    there is."""
     template_sample: int = 400
-    """Packed faces in which the detector looks for the eyes, to measure the crop template; 0 measures
-    none."""
+    """Faces that came cropped in which the detector looks for the eyes, to measure the crop template; 0
+    measures none."""
+    faces: FacesConfig = field(default_factory=FacesConfig)
+    """How faces are found and cut out."""
+    audit: AuditConfig = field(default_factory=AuditConfig)
+    """The search for twins."""
+    splits: SplitConfig = field(default_factory=SplitConfig)
+    """Who goes into which split."""
+    balance: BalanceConfig = field(default_factory=BalanceConfig)
+    """The balance plan."""
+    drawn: DrawnConfig = field(default_factory=DrawnConfig)
+    """Drawn faces."""
+    jobs: int = 0
+    """Processes that read pictures; 0 takes one for each processor core. It changes no result."""
     seed: int = 0
-    """Seed of drawn faces and drawn splits."""
+    """Seed of drawn faces, drawn splits and the balance plan."""
 
     def __post_init__(self) -> None:
         _within(self, 8, 4096, "size")
-        _within(self, 1, inf, "validation_per_class", "test_per_class", "balance_target", "drawn_count")
-        _within(self, 0, 1, "drawn_label_noise")
-        _within(self, 0, inf, "seed", "template_sample")
+        _within(self, 0, inf, "seed", "template_sample", "jobs")
 
 
 @dataclass(frozen=True)
@@ -270,13 +355,16 @@ class RunConfig:
     """The loop."""
 
 
+_Config = TypeVar("_Config", RunConfig, PrepareConfig)
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """A config as plain JSON-ready values."""
     return dataclasses.asdict(config)
 
 
 def run_config_from(values: dict[str, Any], *, where: str) -> RunConfig:
-    """A config from plain values, such as a config.json or a parsed TOML file.
+    """A run's config from plain values, such as a config.json or a parsed TOML file.
 
     Args:
         values: nested tables; what is missing takes its default.
@@ -285,16 +373,25 @@ def run_config_from(values: dict[str, Any], *, where: str) -> RunConfig:
     Raises:
         InputError: an unknown key, or a value of another type.
     """
+    return _config_from(RunConfig, values, where)
+
+
+def prepare_config_from(values: dict[str, Any], *, where: str) -> PrepareConfig:
+    """The settings of a prepared folder from plain values; arguments and errors as `run_config_from`."""
+    return _config_from(PrepareConfig, values, where)
+
+
+def _config_from(kind: type[_Config], values: dict[str, Any], where: str) -> _Config:
     # The parser is the one judge of types and unknown keys, for files as for flags; it costs 0.1 s to import.
     from jsonargparse import ArgumentError, ArgumentParser
 
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(RunConfig)
+    parser.add_class_arguments(kind)
     try:
         parsed = parser.instantiate(parser.parse_object(values))
     except ArgumentError as error:
         raise InputError(f"{where}: {' '.join(str(error).split())}.") from None
-    return RunConfig(**{f.name: parsed[f.name] for f in dataclasses.fields(RunConfig)})
+    return kind(**{name: parsed[name] for name in kind.__dataclass_fields__})
 
 
 def read_run_config(path: Path) -> RunConfig:

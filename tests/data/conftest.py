@@ -15,7 +15,6 @@ from PIL import Image
 
 from mien.config import PrepareConfig
 from mien.data.manifest import Manifest
-from mien.data.prepare import prepare
 from mien.labels import FERPLUS_COLUMNS
 
 # A time limit an example fails on a machine that is busy with something else.
@@ -26,13 +25,12 @@ REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "fer2013"
 
 
 def picture(seed: int, height: int = 48, width: int = 48, channels: int = 1) -> npt.NDArray[np.uint8]:
-    """A gradient with noise, distinct for each seed, uint8 [H, W] or [H, W, 3]."""
+    """Blots with noise, distinct for each seed and no twin of another's, uint8 [H, W] or [H, W, 3]."""
     rng = np.random.default_rng(seed)
     shape = (height, width) if channels == 1 else (height, width, 3)
-    ramp = np.linspace(20, 200, height * width).reshape(height, width)
-    if channels == 3:
-        ramp = ramp[..., None]
-    return (ramp + rng.uniform(0, 50, shape)).astype(np.uint8)
+    blots = Image.fromarray(rng.integers(20, 200, (6, 6), dtype=np.uint8)).resize((width, height))
+    smooth = np.asarray(blots, dtype=np.float64)
+    return ((smooth if channels == 1 else smooth[..., None]) + rng.uniform(0, 50, shape)).astype(np.uint8)
 
 
 def save(path: Path, pixels: npt.NDArray[np.uint8]) -> Path:
@@ -106,6 +104,8 @@ def real_fer2013() -> Path:
 @pytest.fixture(scope="session")
 def real_prepared(real_fer2013: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
     """FER-2013 with FER+, prepared once for all tests; no template, which is the detector's business."""
+    from mien.data.prepare import prepare
+
     out = tmp_path_factory.mktemp("real") / "prepared"
     return out, prepare({"fer2013": real_fer2013}, out, PrepareConfig(template_sample=0))
 

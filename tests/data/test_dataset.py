@@ -15,6 +15,7 @@ def _batches(
         labels,
         np.eye(3, dtype=np.float32)[labels],
         np.array(copies if copies is not None else [1] * 40, dtype=np.int32),
+        np.arange(40) % 2 == 0,
         balance=balance,  # type: ignore[arg-type]
         batch_size=batch_size,
         seed=seed,

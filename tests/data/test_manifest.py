@@ -4,7 +4,9 @@ import json
 import polars as pl
 import pytest
 
-from mien.data.manifest import COLUMNS, METADATA_KEY, Manifest, ManifestInfo, schema_for, views_of
+from mien.data.manifest import METADATA_KEY, Manifest, ManifestInfo, views_of
+from mien.data.manifest_columns import COLUMNS, schema_for
+from mien.data.manifest_hash import hash_rows
 from mien.errors import InputError, ManifestError
 from mien.labels import EMOTIONS, SEVEN
 
@@ -15,8 +17,10 @@ INFO = ManifestInfo(
     target="ferplus.votes",
     size=48,
     channels=1,
+    pack_file="pack-0.npy",
     pack_count=5,
     pack_sha256="0" * 64,
+    unrotated=("affectnet",),
     views={"7": SEVEN},
     template={"left_eye": (0.3, 0.4), "detected": 0.9},
 )
@@ -77,8 +81,9 @@ def test_what_is_written_is_read_back(tmp_path):
 
 def test_every_column_of_the_data_model_is_there_from_the_start():
     wanted = """
-        id set source_file source_row pack_row sha256 height width channels split subject sequence frame
-        twin_group valence arousal action_units face_box landmarks crop crop_transform copies kept drop_reason
+        id set source_file source_row joined_from pack_row sha256 height width channels format brightness
+        split subject sequence frame twin_group valence arousal action_units face_box landmarks faces_found
+        detection_score crop crop_transform copies kept drop_reason drop_detail
     """
     assert list(COLUMNS) == wanted.split()
 
@@ -99,6 +104,17 @@ def test_the_hash_does_not_depend_on_row_order_template_or_encoding(tmp_path):
     "change",
     [
         {"sha256": "f" * 64},
+        {"source_file": "fer2013.cs"},
+        {"source_row": None},
+        {"kept": False, "pack_row": None, "drop_reason": "black"},
+        {"landmarks": None},
+        {"landmarks": [1.0] * 9 + [2.0]},
+        {"action_units": []},
+        {"action_units": None},
+        {"action_units": [{"unit": 12, "intensity": 0.9}]},
+        {"action_units": [{"unit": 12, "intensity": 0.8}, {"unit": 1, "intensity": None}]},
+        {"joined_from": []},
+        {"joined_from": ["a"]},
         {"split": "test"},
         {"labels.fer2013": "fear"},
         {"votes.ferplus": [7, 3, 0]},
@@ -109,6 +125,26 @@ def test_the_hash_knows_every_value(change):
     before = Manifest(frame_of(ROWS), INFO).hash()
     assert Manifest(frame_of([ROWS[0] | change, *ROWS[1:]]), INFO).hash() != before
     assert Manifest(frame_of(ROWS), dataclasses.replace(INFO, pack_sha256="1" * 64)).hash() != before
+
+
+def test_the_hash_tells_neighbouring_texts_and_lists_apart():
+    def hash_of(**columns):
+        frames = [pl.DataFrame({"id": ["a", "b"], **columns})]
+        return hash_rows(*frames, {})
+
+    assert hash_of(x=["ab", "c"]) != hash_of(x=["a", "bc"])
+    assert hash_of(x=["", None]) != hash_of(x=[None, ""])
+    assert hash_of(x=[[1, 2], [3]]) != hash_of(x=[[1], [2, 3]])
+    assert hash_of(x=[[], [3]]) != hash_of(x=[None, [3]])
+    assert hash_of(x=[[0], [3]]) != hash_of(x=[[], [0, 3]])
+    assert hash_of(x=[["a"], [None]]) != hash_of(x=[[None], ["a"]])
+    assert hash_of(x=[1, 2]) != hash_of(y=[1, 2])
+
+
+def test_a_column_of_the_users_own_may_be_added_later():
+    manifest = Manifest(frame_of(ROWS), INFO)
+    more = manifest.frame.with_columns(pl.lit("a").alias("user.camera"))
+    assert Manifest(more, INFO).hash() == manifest.hash()
 
 
 @pytest.mark.parametrize(
@@ -255,3 +291,11 @@ def test_another_target_gets_a_balance_plan_of_its_own():
     manifest = Manifest(frame_of(rows), INFO)
     assert manifest.target().copies.tolist() == [1] * 5
     assert manifest.target("fer2013").copies.tolist() == [4, 1, 1, 1, 1]
+
+
+def test_a_row_with_a_label_and_no_votes_is_one_hot():
+    rows = [*ROWS, row(5, votes=None, plus="sadness", pack_row=4)]
+    targets = Manifest(frame_of(rows), INFO).target()
+    assert targets.ids[-1] == "fer2013/00005"
+    assert targets.soft[-1].argmax() == EMOTIONS.index("sadness")
+    assert targets.soft[-1].max() == 1

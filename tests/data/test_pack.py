@@ -81,9 +81,10 @@ def test_the_hash_knows_shape_and_every_pixel(raw):
 
 def test_damaged_bytes_are_unreadable(raw):
     whole = encoded(Image.fromarray(raw.picture(1)))
-    for data in (b"", b"no picture", whole[:60]):
-        with pytest.raises(UnreadableImage):
+    for data, reason in {b"": "empty file", b"no picture": "not a picture", whole[:60]: "damaged"}.items():
+        with pytest.raises(UnreadableImage) as caught:
             pack.decode(data)
+        assert caught.value.reason == reason
 
 
 @pytest.mark.parametrize(
@@ -92,6 +93,7 @@ def test_damaged_bytes_are_unreadable(raw):
         (np.zeros((48, 48), np.uint8), (48, 48), "black"),
         (np.full((48, 48), 3, np.uint8), (48, 48), "black"),
         (np.full((48, 48, 3), 90, np.uint8), None, "one colour"),
+        (np.full((1, 1), 90, np.uint8), None, "one colour"),
         (np.eye(50, dtype=np.uint8) * 99, (48, 48), "wrong size"),
         (np.eye(50, dtype=np.uint8) * 99, None, None),
         (np.eye(48, dtype=np.uint8) * 48, (48, 48), None),

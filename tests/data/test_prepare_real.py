@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mien.config import PrepareConfig
+from mien.config import SplitConfig
 from mien.data import splits
 from mien.data.pack import decode, pixel_hash
-from mien.data.prepare import load_prepared
-from mien.data.sources import ferplus, read
+from mien.data.prepared import load_prepared
+from mien.data.sources import ferplus, readers
 
 pytestmark = pytest.mark.real_faces
 
@@ -91,7 +91,7 @@ def test_the_unpacked_csv_gives_the_same_pictures_and_labels(unpack, real_prepar
         manifest.frame.group_by("split", maintain_order=True).head(40).sort("id").iter_rows(named=True)
     )
     count = 0
-    for record, row in zip(read({"fer2013": tmp_path}), official, strict=True):
+    for record, row in zip(readers([("fer2013", tmp_path)])(), official, strict=True):
         assert pixel_hash(record.image) == row["sha256"]
         assert record.labels == {"fer2013": row["labels.fer2013"]}
         assert record.split == row["split"]
@@ -108,7 +108,7 @@ def test_the_unpacked_ferplus_folders_give_the_same_votes(unpack, real_prepared,
         known.setdefault(row["sha256"], []).append(
             (row["split"], row["labels.ferplus"], tuple(row["votes.ferplus"]))
         )
-    records = list(read({"ferplus": tmp_path}))
+    records = list(readers([("ferplus", tmp_path)])())
     assert len(records) == 120
     for record in records:
         votes = tuple(record.votes["ferplus"][name] for name in names)
@@ -117,7 +117,7 @@ def test_the_unpacked_ferplus_folders_give_the_same_votes(unpack, real_prepared,
 
 def test_the_unpacked_kaggle_folders_give_the_same_labels_and_splits(unpack, tmp_path):
     unpack.write_folders(tmp_path, 20)
-    records = list(read({"fer2013": tmp_path}))
+    records = list(readers([("fer2013", tmp_path)])())
     assert len(records) == 60
     for split in ("train", "validation", "test"):
         assert sum(record.split == split for record in records) == 20
@@ -131,8 +131,8 @@ def test_the_default_balanced_splits_fit_the_real_faces(real_prepared):
             targets.labels,
             np.arange(len(targets)),
             targets.classes,
-            validation=PrepareConfig().validation_per_class,
-            test=PrepareConfig().test_per_class,
+            validation=SplitConfig().validation_per_class,
+            test=SplitConfig().test_per_class,
             seed=0,
         )
     )

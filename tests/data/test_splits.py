@@ -94,7 +94,7 @@ def test_a_small_class_is_named_with_the_largest_number_possible():
 def test_a_class_of_one_subject_cannot_be_balanced():
     labels = np.asarray([0] * 40 + [1] * 9)
     groups = splits.groups_of([str(i) for i in range(40)] + ["only"] * 9, [None] * 49)
-    with pytest.raises(InputError, match=r"class b .* splits=balanced is not possible here"):
+    with pytest.raises(InputError, match=r"class b .* splits\.policy=balanced is not possible here"):
         splits.balanced(labels, groups, NAMES, validation=2, test=2, seed=0)
 
 
@@ -153,3 +153,10 @@ def test_half_given_splits_are_refused():
 def test_no_rows():
     empty = np.zeros(0, dtype=np.int64)
     assert splits.official([], [], empty, empty, 0) == ([], [])
+
+
+def test_leaks_are_the_twins_of_a_later_split():
+    given = ["train", "test", "validation", "train", "validation", "train", "train", None, "test", "test"]
+    twins = np.array([0, 0, 0, 3, 3, -1, 6, 6, 8, 8])
+    expected = ["test", None, "test", "validation", None, None, None, None, None, None]
+    assert splits.leaks(given, twins) == expected

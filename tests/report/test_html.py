@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mien.card import USE_WARNING
-from mien.config import PrepareConfig
+from mien.config import DrawnConfig, PrepareConfig
 from mien.data.prepare import prepare
 from mien.errors import InputError
 from mien.report.document import Document, Section, Table, Text, to_markdown
@@ -51,7 +51,7 @@ def table_2(make_run: MakeRun, **kwargs: object) -> list[Path]:
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A small prepared folder and its hash."""
     folder = tmp_path_factory.mktemp("data") / "drawn"
-    manifest = prepare("drawn", folder, PrepareConfig(size=24, drawn_count=80, template_sample=0))
+    manifest = prepare("drawn", folder, PrepareConfig(size=24, drawn=DrawnConfig(80), template_sample=0))
     return folder, manifest.hash()
 
 

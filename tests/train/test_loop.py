@@ -79,6 +79,7 @@ def _loop(
         targets.argmax(1),
         targets,
         np.ones(12, np.int32),
+        np.ones(12, bool),
         balance=config.training_set.balance,
         batch_size=config.train.batch_size,
         seed=config.train.seed,

@@ -19,7 +19,11 @@ _BT601 = (0.299, 0.587, 0.114)
 
 
 def augment_faces(
-    faces: Tensor, augment: AugmentConfig, model: ModelConfig, generator: torch.Generator
+    faces: Tensor,
+    augment: AugmentConfig,
+    model: ModelConfig,
+    generator: torch.Generator,
+    rotated: Tensor | None = None,
 ) -> Tensor:
     """Faces of the pack to a training input.
 
@@ -28,6 +32,7 @@ def augment_faces(
         augment: what is drawn, and how strongly.
         model: size, channels, mean and std of the input.
         generator: the source of all randomness.
+        rotated: bool [B], which faces may be rotated; None rotates all (section 3.3 spares AffectNet's).
 
     Returns:
         float32 [B, model.channels, model.size, model.size], normalised.
@@ -35,7 +40,7 @@ def augment_faces(
     x = _to_channels(faces.float().div_(255), model.channels)
     if x.shape[-1] > model.size:
         x = F.interpolate(x, size=(model.size, model.size), mode="bilinear", antialias=True)
-    x = _warp(x, augment, model.size, generator)
+    x = _warp(x, augment, model.size, generator, rotated)
     x = _change_light(x, augment, generator)
     x = x.sub_(model.mean).div_(model.std)
     return _erase(x, augment.erasing, generator)
@@ -69,10 +74,14 @@ def _uniform(count: int, largest: float, generator: torch.Generator) -> Tensor:
     return (torch.rand(count, generator=generator) * 2 - 1) * largest
 
 
-def _warp(x: Tensor, augment: AugmentConfig, size: int, generator: torch.Generator) -> Tensor:
+def _warp(
+    x: Tensor, augment: AugmentConfig, size: int, generator: torch.Generator, rotated: Tensor | None
+) -> Tensor:
     """Rotation, shift, scale and mirror image in one bilinear resampling; outside is the border's colour."""
     count = len(x)
     angle = _uniform(count, math.radians(augment.rotation), generator)
+    if rotated is not None:
+        angle = angle * rotated
     scale = 1 / (1 + _uniform(count, augment.scale, generator))
     mirror = torch.where(torch.rand(count, generator=generator) < augment.flip, -1.0, 1.0)
     # A shift of the side is 2 in the sampling grid's coordinates, which run from -1 to 1.

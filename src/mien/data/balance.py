@@ -34,7 +34,7 @@ def plan(labels: npt.ArrayLike, target: int | None = None, seed: int = 0) -> Cop
     index = np.asarray(labels, dtype=np.int64)
     copies = np.zeros(len(index), dtype=np.int32)
     if target is not None and target < 1:
-        raise InputError(f"balance_target is {target}; it must be at least 1 image a class.")
+        raise InputError(f"balance.target is {target}; it must be at least 1 image a class.")
     classes, counts = np.unique(index, return_counts=True)
     if len(classes) == 0:
         return copies

@@ -26,6 +26,8 @@ class Batch:
     """float32 [B, K], soft labels that sum to 1."""
     rows: npt.NDArray[np.int64]
     """int64 [B], rows of the pack."""
+    rotated: Tensor
+    """bool [B], which faces may be rotated."""
 
 
 class TrainingBatches:
@@ -37,6 +39,7 @@ class TrainingBatches:
         labels: int64 [n], class of each.
         targets: float32 [n, K], soft label of each.
         copies: int32 [n], how often each image comes in an epoch under the balance plan.
+        rotated: bool [n], whether augmentation may rotate each.
         balance: how the classes are brought to balance.
         batch_size: images a step; the rest of an epoch that does not fill a batch is left out.
         seed: of the order.
@@ -52,13 +55,14 @@ class TrainingBatches:
         labels: npt.NDArray[np.int64],
         targets: npt.NDArray[np.float32],
         copies: npt.NDArray[np.int32],
+        rotated: npt.NDArray[np.bool_],
         *,
         balance: Balance,
         batch_size: int,
         seed: int,
     ) -> None:
         self.pack = pack
-        self.rows, self.labels, self.targets = rows, labels, targets
+        self.rows, self.labels, self.targets, self.rotated = rows, labels, targets, rotated
         self.balance = balance
         self.seed = seed
         self._pool = np.repeat(np.arange(len(rows)), copies) if balance == "copies" else np.arange(len(rows))
@@ -98,4 +102,5 @@ class TrainingBatches:
             faces=torch.from_numpy(np.ascontiguousarray(self.pack[rows])),
             targets=torch.from_numpy(self.targets[positions]),
             rows=rows,
+            rotated=torch.from_numpy(self.rotated[positions]),
         )

@@ -34,7 +34,7 @@ def decode(image: Path | bytes | Pixels) -> Pixels:
         image: a file, an encoded picture, or pixels.
 
     Raises:
-        UnreadableImage: missing, damaged, not a picture, or too large.
+        UnreadableImage: missing, empty, damaged, not a picture, or too large; its `reason` says which.
     """
     if isinstance(image, np.ndarray) and image.ndim == 2 and image.dtype == np.uint8 and image.size:
         return image

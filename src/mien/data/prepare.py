@@ -1,289 +1,266 @@
-"""From raw sets to a prepared folder: manifest.parquet, pack.npy and card.md, all of it or nothing."""
+"""From raw sets to a prepared folder: the manifest, the pack and the twins.
+
+Four stages, each of which does only what is missing: reading (find, decode, detect, crop, pack), the audit
+for twins, splits, and the balance plan. What they leave in the folder `stages` is named by a hash of
+everything it depends on, so that a run that was interrupted, even by a power cut, is continued by the same
+command with the same result. The manifest comes last, by one rename.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from mien.config import PrepareConfig
-from mien.data import balance, splits
-from mien.data.collect import Collected, Progress
-from mien.data.manifest import Manifest, ManifestInfo, views_of
-from mien.data.pack import PackWriter, open_pack
-from mien.data.sources import SPLITS, drawn, read
-from mien.data.targets import default_target, hard_labels, parts_of
+from mien.data.assemble import assemble
+from mien.data.chunks import faces_in
+from mien.data.duplicates import TwinPairs, find_twins
+from mien.data.manifest import Manifest
+from mien.data.pack import Pixels, open_pack, write_pack
+from mien.data.parquet import write_parquet
+from mien.data.prepared import MANIFEST_FILE, STAGES, TWINS_FILE, PackFile
+from mien.data.reading import Reading, read
+from mien.data.sources import drawn, own_sets, readers
 from mien.errors import InputError
-from mien.files import replacing_folder, sha256_of, write_text
+from mien.files import replacing, sha256_of, write_json
+from mien.progress import Reporter
 
-MANIFEST_FILE: Final = "manifest.parquet"
-PACK_FILE: Final = "pack.npy"
-CARD_FILE: Final = "card.md"
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A prepared folder, opened."""
-
-    manifest: Manifest
-    """One row a picture."""
-    pack: npt.NDArray[np.uint8]
-    """uint8 [N, C, H, W], memory-mapped read-only; the manifest's `pack_row` indexes it."""
-
-
-def load_prepared(folder: Path) -> Prepared:
-    """Open a prepared folder.
-
-    Raises:
-        InputError: it is missing, was not made by `mien data prepare`, or manifest and pack do not belong
-            together.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; make one with `mien data prepare PATH --out {folder}`.")
-    manifest = Manifest.read(folder / MANIFEST_FILE)
-    pack = open_pack(folder / PACK_FILE)
-    info = manifest.info
-    expected = (info.pack_count, info.channels, info.size, info.size)
-    if pack.shape != expected:
-        raise InputError(
-            f"{folder}: the pack is {pack.shape} and the manifest's is {expected}; prepare the data again."
-        )
-    return Prepared(manifest, pack)
+Sources = Sequence[tuple[str, Path]] | Mapping[str, Path] | Literal["drawn"]
+"""Set names and paths, in order; a name may stand twice for one set in two layouts. Or `drawn`."""
+_PLAN: Final = "plan.json"
+_READING: Final = "reading.json"
+_PACK: Final = "pack.json"
+_CHUNKS: Final = "read"
+_VERSION: Final = 1
+"""Of what the stages leave; what another version of mien left is not used."""
 
 
 def prepare(
-    sources: Mapping[str, Path] | Literal["drawn"],
-    out: Path,
-    config: PrepareConfig,
-    *,
-    progress: Progress | None = None,
+    sources: Sources, out: Path, config: PrepareConfig, *, reporter: Reporter | None = None
 ) -> Manifest:
-    """Read raw sets and write one prepared folder.
+    """Read raw sets and write one prepared folder; what an earlier call left there is not done again.
 
     Args:
-        sources: set name (a key of `mien.data.sources.SOURCES`) to its path, or `drawn`.
-        out: the folder to write; a prepared one that is already there is replaced when the new one is
-            complete.
-        config: sizes, splits, target, taxonomy, seed.
-        progress: called every 256 pictures and at the end.
+        sources: set names and their paths. A name that is not in `mien.data.sources.SOURCES` is a set of the
+            user's own.
+        out: the folder to write. A manifest that is already there is replaced when the new one is complete.
+        config: sizes, faces, twins, splits, balance, target, taxonomy, seed.
+        reporter: shows how far it is; silent by default.
 
     Returns:
         The manifest that was written.
 
     Raises:
         InputError: a set's files cannot be used, a label is outside the taxonomy, a split has no image, or
-            `out` holds something else. Nothing is written then.
+            `out` holds something else. The manifest that was there stays.
     """
-    _check_out(out, sources)
-    if config.size < 8:
-        raise InputError(f"size is {config.size}; faces need at least 8 pixels a side.")
-    records = drawn.read(config) if isinstance(sources, str) else read(sources)
-    with replacing_folder(out) as folder:
-        collected = Collected(config)
-        with PackWriter(folder / PACK_FILE, size=config.size, channels=config.channels) as pack:
-            collected.read(records, pack, progress)
-        manifest = _assemble(collected, folder / PACK_FILE, pack.count, config)
-        manifest.write(folder / MANIFEST_FILE)
-        write_text(folder / CARD_FILE, card_text(manifest))
-    return manifest
+    reporter = reporter or Reporter(quiet=True)
+    reading = read_sources(sources, out, config, reporter=reporter)
+    return finish(out, config, reading, reporter=reporter)
 
 
-def _check_out(out: Path, sources: Mapping[str, Path] | str) -> None:
-    pictures = None if isinstance(sources, str) else sources.get("folder")
-    if pictures is not None and out.resolve().is_relative_to(pictures.resolve()):
-        raise InputError(
-            f"{out} lies inside {pictures}, where it would be read as a class; name another folder with "
-            "--out."
-        )
-    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST_FILE).is_file():
+def read_sources(
+    sources: Sources, out: Path, config: PrepareConfig, *, reporter: Reporter | None = None
+) -> Reading:
+    """The first stage: read every picture that was not read before, and pack the faces.
+
+    Raises:
+        InputError: as `prepare`.
+    """
+    reporter = reporter or Reporter(quiet=True)
+    named = _named(sources)
+    _check_out(out, named)
+    records = drawn.readers(config) if named is None else readers(named)
+    stages = out / STAGES
+    reading = read(records, stages / _CHUNKS, config, own_sets(named or ()), reporter)
+    _keep(stages / _READING, reading.to_dict())
+    _keep(stages / _PLAN, dataclasses.asdict(config))
+    _packed(out, reading, config, reporter)
+    _clear(stages / _CHUNKS, {path.name for path in reading.chunks})
+    return reading
+
+
+def finish(
+    out: Path,
+    config: PrepareConfig,
+    reading: Reading | None = None,
+    *,
+    reporter: Reporter | None = None,
+) -> Manifest:
+    """The other stages: look for twins, split, balance, and write the manifest.
+
+    Args:
+        out: a folder whose pictures have been read.
+        config: as `prepare`; what concerns reading is not looked at.
+        reading: what was read; by default what the folder remembers.
+        reporter: shows how far it is; silent by default.
+
+    Raises:
+        InputError: nothing was read there, or as `prepare`.
+    """
+    reporter = reporter or Reporter(quiet=True)
+    reading = reading or remembered_reading(out)
+    pack = _packed(out, reading, config, reporter)
+    pairs = audit(out, config, reading, reporter=reporter)
+    made = assemble(reading, pack, pairs, config)
+    write_parquet(made.twins, out / TWINS_FILE)
+    made.manifest.write(out / MANIFEST_FILE)
+    _keep(out / STAGES / _PLAN, dataclasses.asdict(config))
+    _clear(out, {pack.name}, "pack-*.npy")
+    for folder in (out, out / STAGES):
+        # What a killed process left half written.
+        _clear(folder, set(), ".*.tmp")
+    return made.manifest
+
+
+def audit(
+    out: Path,
+    config: PrepareConfig,
+    reading: Reading | None = None,
+    *,
+    reporter: Reporter | None = None,
+    remember: bool = False,
+) -> TwinPairs:
+    """The second stage: the pairs of twins among the packed faces, found or remembered.
+
+    Args:
+        out: a folder whose pictures have been read.
+        config: `config.audit` is looked at.
+        reading: what was read; by default what the folder remembers.
+        reporter: shows how far it is; silent by default.
+        remember: keep the config for the stages that follow.
+
+    Raises:
+        InputError: nothing was read there.
+    """
+    reporter = reporter or Reporter(quiet=True)
+    reading = reading or remembered_reading(out)
+    pack = _packed(out, reading, config, reporter)
+    text = json.dumps([_VERSION, pack.sha256, dataclasses.asdict(config.audit)], sort_keys=True)
+    path = out / STAGES / f"twins-{hashlib.sha256(text.encode()).hexdigest()[:32]}.parquet"
+    if not path.is_file():
+        hashes = reading.rows().filter("kept")["sha256"].to_list()
+        with reporter.bar("looking for twins", pack.count) as bar:
+            pairs = find_twins(open_pack(out / pack.name), hashes, config.audit, progress=bar.advance)
+        write_parquet(_pairs_to_frame(pairs), path)
+        _clear(path.parent, {path.name}, "twins-*.parquet")
+    if remember:
+        _keep(out / STAGES / _PLAN, dataclasses.asdict(config))
+    return _pairs_from_frame(pl.read_parquet(path))
+
+
+def _pairs_to_frame(pairs: TwinPairs) -> pl.DataFrame:
+    values = {f.name: getattr(pairs, f.name) for f in dataclasses.fields(pairs) if f.name != "shift"}
+    return pl.DataFrame({**values, "shift_x": pairs.shift[:, 0], "shift_y": pairs.shift[:, 1]})
+
+
+def _pairs_from_frame(frame: pl.DataFrame) -> TwinPairs:
+    values = {f.name: frame[f.name].to_numpy() for f in dataclasses.fields(TwinPairs) if f.name != "shift"}
+    return TwinPairs(**values, shift=np.stack([frame["shift_x"], frame["shift_y"]], axis=1))
+
+
+def _packed(out: Path, reading: Reading, config: PrepareConfig, reporter: Reporter) -> PackFile:
+    """The pack of all faces that were read, written unless it is there."""
+    stages = out / STAGES
+    known = _recall(stages / _PACK)
+    if known and known["key"] == reading.key and (out / known["pack"]["name"]).is_file():
+        return PackFile(**known["pack"])
+
+    def faces() -> Iterator[Pixels]:
+        for path in reading.chunks:
+            yield from faces_in(path, size=config.size, channels=config.channels)
+            bar.advance()
+
+    with (
+        reporter.bar("packing", len(reading.chunks), unit="chunks") as bar,
+        replacing(stages / "pack.npy") as temporary,
+    ):
+        count = write_pack(temporary, faces(), size=config.size, channels=config.channels)
+    sha256 = sha256_of(stages / "pack.npy")
+    made = PackFile(f"pack-{sha256[:16]}.npy", count, sha256)
+    (stages / "pack.npy").replace(out / made.name)
+    _keep(stages / _PACK, {"key": reading.key, "pack": dataclasses.asdict(made)})
+    return made
+
+
+def remembered_reading(out: Path) -> Reading:
+    """What was read into a folder.
+
+    Raises:
+        InputError: nothing was, or its chunks were deleted.
+    """
+    stages = out / STAGES
+    known = _recall(stages / _READING)
+    reading = None if known is None else Reading.from_dict(known, stages / _CHUNKS)
+    if reading is None or any(not path.is_file() for path in reading.chunks):
+        raise _nothing_read(out)
+    return reading
+
+
+def remembered_config(out: Path) -> dict[str, Any]:
+    """The settings that a folder was last prepared with, as plain values.
+
+    Raises:
+        InputError: there are none.
+    """
+    known = _recall(out / STAGES / _PLAN)
+    if known is None:
+        raise _nothing_read(out)
+    return known
+
+
+def _nothing_read(out: Path) -> InputError:
+    return InputError(
+        f"{out} holds nothing that this version of mien has read; begin with `mien data read PATH --out "
+        f"{out}`."
+    )
+
+
+def _keep(path: Path, values: Mapping[str, Any]) -> None:
+    write_json(path, {"version": _VERSION, "values": values})
+
+
+def _recall(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    known = json.loads(path.read_text(encoding="utf-8"))
+    values: dict[str, Any] | None = known.get("values") if known.get("version") == _VERSION else None
+    return values
+
+
+def _named(sources: Sources) -> list[tuple[str, Path]] | None:
+    if isinstance(sources, str):
+        return None
+    return [*sources.items()] if isinstance(sources, Mapping) else [*sources]
+
+
+def _check_out(out: Path, named: Sequence[tuple[str, Path]] | None) -> None:
+    for name, path in named or ():
+        if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
+            raise InputError(
+                f"{out} lies inside {path}, where it would be read as a part of {name}; name another folder "
+                "with --out."
+            )
+    if (
+        out.is_dir()
+        and any(out.iterdir())
+        and not ((out / MANIFEST_FILE).is_file() or (out / STAGES).is_dir())
+    ):
         raise InputError(f"{out} holds other files than prepared data; name a new folder with --out.")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; name a new folder with --out.")
 
 
-def _assemble(collected: Collected, pack: Path, count: int, config: PrepareConfig) -> Manifest:
-    frame, annotations = collected.frame()
-    if count == 0:
-        reasons = ", ".join(f"{n} {reason}" for reason, n in frame["drop_reason"].value_counts().iter_rows())
-        raise InputError(
-            f"no usable picture was found ({reasons or 'no picture at all'}); check the path and its layout."
-        )
-    classes = _classes(frame, annotations, collected.classes, config)
-    target = config.target or default_target(annotations, {k: list(v) for k, v in collected.sets.items()})
-    parts = parts_of(target, annotations)
-    frame = _with_twins(frame)
-    frame, notes = _with_splits(frame, parts, classes, config)
-    if drawn.NAME in collected.sets:
-        noisy = drawn.noisy_labels(
-            frame["labels.drawn"].to_list(),
-            frame["split"].to_list(),
-            noise=config.drawn_label_noise,
-            seed=config.seed,
-            classes=classes,
-        )
-        frame = frame.with_columns(pl.Series("labels.drawn", noisy, dtype=pl.String))
-    frame = _with_copies(frame, parts, classes, config)
-    _check_splits(frame, parts, target)
-    info = ManifestInfo(
-        labels=classes,
-        annotations=annotations,
-        target=target,
-        size=config.size,
-        channels=config.channels,
-        pack_count=count,
-        pack_sha256=sha256_of(pack),
-        splits=config.splits,
-        balance_target=config.balance_target,
-        seed=config.seed,
-        views=views_of(classes),
-        template=_template(frame, pack, config),
-        notes=(*notes, *_twin_notes(frame)),
-    )
-    return Manifest(frame, info)
-
-
-def _classes(
-    frame: pl.DataFrame,
-    annotations: Mapping[str, object],
-    named: tuple[str, ...] | None,
-    config: PrepareConfig,
-) -> tuple[str, ...]:
-    """The class names: those found, those named, or the emotions that the data has any picture of."""
-    kept = frame.filter(pl.col("kept"))
-    found = {name for a in annotations for name in kept[f"labels.{a}"].drop_nulls()}
-    if named is None:
-        return tuple(sorted(found))
-    if config.labels != "emotions":
-        return named
-    # FER-2013 by itself knows no contempt: a logit that nothing asks for would only spoil macro averages.
-    return tuple(name for name in named if name in found)
-
-
-def _with_twins(frame: pl.DataFrame) -> pl.DataFrame:
-    twins = pl.col("kept") & (pl.len().over("sha256", "kept") > 1)
-    first = pl.col("id").first().over("sha256", "kept")
-    return frame.with_columns(pl.when(twins).then(first).otherwise(None).alias("twin_group"))
-
-
-def _with_splits(
-    frame: pl.DataFrame, parts: list[tuple[str, bool]], classes: tuple[str, ...], config: PrepareConfig
-) -> tuple[pl.DataFrame, list[str]]:
-    kept = frame.filter(pl.col("kept"))
-    index = {name: i for i, name in enumerate(classes)}
-    labels = np.asarray([index.get(name, -1) for name in hard_labels(kept, parts)], dtype=np.int64)
-    groups = splits.groups_of(kept["subject"].to_list(), kept["twin_group"].to_list())
-    notes: list[str] = []
-    drawn_splits: list[str]
-    if config.splits == "balanced":
-        drawn_splits = splits.balanced(
-            labels,
-            groups,
-            classes,
-            validation=config.validation_per_class,
-            test=config.test_per_class,
-            seed=config.seed,
-        )
-    else:
-        found, notes = splits.official(
-            kept["set"].to_list(), kept["split"].to_list(), labels, groups, config.seed
-        )
-        drawn_splits = [*found]
-    new = pl.DataFrame({"id": kept["id"], "_split": pl.Series(drawn_splits, dtype=pl.String)})
-    frame = frame.join(new, on="id", how="left", maintain_order="left")
-    surplus = (pl.col("_split") == splits.SURPLUS).fill_null(value=False)
-    frame = frame.with_columns(
-        pl.when(surplus).then(None).otherwise(pl.coalesce("_split", "split")).alias("split"),
-        (pl.col("kept") & ~surplus).alias("kept"),
-        pl.when(surplus).then(None).otherwise("pack_row").alias("pack_row"),
-        pl.when(surplus)
-        .then(pl.lit("surplus of a balanced split"))
-        .otherwise("drop_reason")
-        .alias("drop_reason"),
-    )
-    return frame.drop("_split"), notes
-
-
-def _with_copies(
-    frame: pl.DataFrame, parts: list[tuple[str, bool]], classes: tuple[str, ...], config: PrepareConfig
-) -> pl.DataFrame:
-    index = {name: i for i, name in enumerate(classes)}
-    names = hard_labels(frame, parts).to_list()
-    train = (frame["kept"] & (frame["split"] == "train").fill_null(value=False)).to_list()
-    rows = [i for i, name in enumerate(names) if train[i] and name in index]
-    copies: list[int | None] = [None] * len(frame)
-    plan = balance.plan([index[names[i]] for i in rows], config.balance_target, config.seed)
-    for i, value in zip(rows, plan.tolist(), strict=True):
-        copies[i] = value
-    return frame.with_columns(pl.Series("copies", copies, dtype=pl.Int32))
-
-
-def _check_splits(frame: pl.DataFrame, parts: list[tuple[str, bool]], target: str) -> None:
-    labelled = frame.filter(pl.col("kept") & hard_labels(frame, parts).is_not_null())
-    have = set(labelled["split"])
-    for split in SPLITS:
-        if split not in have:
-            raise InputError(
-                f"the {split} split has no image with a label of target {target}; add pictures, or use "
-                "splits=balanced."
-            )
-
-
-def _twin_notes(frame: pl.DataFrame) -> list[str]:
-    twins = frame.filter(pl.col("twin_group").is_not_null() & pl.col("kept"))
-    across = twins.group_by("twin_group").agg(pl.col("split").n_unique().alias("n")).filter(pl.col("n") > 1)
-    if not len(twins):
-        return []
-    return [
-        f"{len(twins)} pictures have an exact twin; {len(across)} groups of twins lie in more than one split."
-    ]
-
-
-def _template(frame: pl.DataFrame, pack: Path, config: PrepareConfig) -> dict[str, Any] | None:
-    if config.template_sample <= 0:
-        return None
-    from mien.faces.template import measure_template
-
-    rows = frame.filter(pl.col("kept") & (pl.col("split") == "train"))["pack_row"].to_numpy()
-    rng = np.random.default_rng(config.seed)
-    chosen = np.sort(rng.permutation(rows)[: config.template_sample]).astype(np.int64)
-    faces = open_pack(pack)[chosen].transpose(0, 2, 3, 1)
-    template = measure_template(np.ascontiguousarray(faces))
-    return None if template is None else dataclasses.asdict(template)
-
-
-def card_text(manifest: Manifest) -> str:
-    """The prepared folder's card in Markdown: images by split and class, what was dropped, the hash."""
-    info, counts = manifest.info, manifest.counts()
-    lines = [
-        "# Prepared data",
-        "",
-        f"Target `{info.target}`, splits {info.splits}, seed {info.seed}, {info.size}x{info.size} px, "
-        f"{'grey' if info.channels == 1 else 'RGB'}.",
-        f"Manifest hash `{manifest.hash()}`.",
-        "",
-        "| class | " + " | ".join(SPLITS) + " |",
-        "| --- |" + " ---: |" * len(SPLITS),
-    ]
-    lines += [
-        f"| {name} | " + " | ".join(f"{counts[s][name]:,}" for s in SPLITS) + " |" for name in info.labels
-    ]
-    lines.append("| all | " + " | ".join(f"{sum(counts[s].values()):,}" for s in SPLITS) + " |")
-    read_count = len(manifest)
-    kept = int(manifest.frame["kept"].sum())
-    used = sum(sum(by_class.values()) for by_class in counts.values())
-    lines += ["", f"{read_count:,} pictures read, {kept:,} kept, {used:,} with a label of the target."]
-    lines += [f"- dropped, {reason}: {count:,}" for reason, count in manifest.dropped().items()]
-    if info.template:
-        share = info.template["detected"]
-        lines.append(
-            f"- eyes found in {share:.0%} of {info.template['count']} faces: the crop template was "
-            "measured on them"
-        )
-    lines += [f"- {note}" for note in info.notes]
-    return "\n".join(lines) + "\n"
+def _clear(folder: Path, keep: set[str], pattern: str = "*") -> None:
+    """Remove what no longer belongs to the data."""
+    for path in folder.glob(pattern):
+        if path.name not in keep:
+            path.unlink() if path.is_file() else shutil.rmtree(path)

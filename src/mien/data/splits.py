@@ -2,15 +2,16 @@
 
 `official` keeps the splits that a set came with. What a set lacks is drawn: a set without splits gets
 70/15/15 of each class, one with only some of the three gets the missing ones out of its training split, 15/85
-of it each; its test split never changes. `balanced` draws validation and test anew, over all sets together,
-with the same number of images a class (section 3.3).
+of it each; its test split never changes. `clean` is the same without the leaks: no twin of a test picture
+stays in training or validation, and none of a validation picture in training. `balanced` draws validation and
+test anew, over all sets together, with the same number of images a class (section 3.3).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -145,6 +146,28 @@ def _place(
         out[i] = twins if twins in part else split
 
 
+def leaks(splits: Sequence[str | None], groups: Index) -> list[Split | None]:
+    """The later split that a row's twin lies in, for rows that a `clean` split leaves out; None for the rest.
+
+    Args:
+        splits: the split of each row.
+        groups: number of a row's group of twins, int64 [N]; -1 for no twin.
+
+    Returns:
+        `test` for rows of train and validation with a twin in test, `validation` for rows of train with one
+        there.
+    """
+    latest: dict[int, int] = {}
+    places = [-1 if split is None else SPLITS.index(cast(Split, split)) for split in splits]
+    for group, place in zip(groups.tolist(), places, strict=True):
+        if group >= 0:
+            latest[group] = max(latest.get(group, -1), place)
+    return [
+        SPLITS[latest[group]] if group >= 0 and -1 < place < latest[group] else None
+        for group, place in zip(groups.tolist(), places, strict=True)
+    ]
+
+
 def balanced(
     labels: Index, groups: Index, classes: Sequence[str], *, validation: int, test: int, seed: int
 ) -> list[str]:
@@ -168,7 +191,9 @@ def balanced(
         InputError: a class is too small; the message names it and the largest number possible.
     """
     if validation < 1 or test < 1:
-        raise InputError("validation_per_class and test_per_class must be at least 1 image a class.")
+        raise InputError(
+            "splits.validation_per_class and splits.test_per_class must be at least 1 image a class."
+        )
     member, counts = _table(labels, groups, len(classes))
     chosen = _draw(counts, validation, test, seed)
     if isinstance(chosen, int):
@@ -181,7 +206,7 @@ def balanced(
         best = (
             f"{low} for each is the largest number possible"
             if low
-            else "splits=balanced is not possible here"
+            else "splits.policy=balanced is not possible here"
         )
         raise InputError(
             f"class {classes[chosen]} has {int(counts.sum(axis=0)[chosen])} images, too few for "

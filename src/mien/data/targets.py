@@ -147,12 +147,11 @@ def resolve(
     unset = np.ones(len(labels), dtype=bool)
     for annotation, votes in parts:
         here = unset & used[f"labels.{annotation}"].is_not_null().to_numpy()
-        if votes and here.any():
-            counts = np.asarray(
-                used[f"votes.{annotation}"].filter(pl.Series(here)).to_list(), dtype=np.float32
-            )
-            shares = soft_labels(counts, annotations[annotation], classes)
-            soft[here] = np.where(shares.sum(axis=1, keepdims=True) > 0, shares, soft[here])
+        voted = here & used[f"votes.{annotation}"].is_not_null().to_numpy() if votes else None
+        if voted is not None and voted.any():
+            counts = used[f"votes.{annotation}"].filter(pl.Series(voted)).to_list()
+            shares = soft_labels(np.asarray(counts, dtype=np.float32), annotations[annotation], classes)
+            soft[voted] = np.where(shares.sum(axis=1, keepdims=True) > 0, shares, soft[voted])
         unset &= ~here
     return Targets(
         name=name,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mien.data.prepare import Prepared, load_prepared
+from mien.data.prepared import Prepared, load_prepared
 from mien.evaluate.predict import evaluation_device
 from mien.evaluate.split import predict_split, score_split, split_targets, write_evaluation
 from mien.models.saved import SavedRun, read_run

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save
 from torch import nn
 
 from mien.config import ModelConfig
-from mien.data.prepare import Prepared
+from mien.data.prepared import Prepared
 from mien.data.targets import Targets
 from mien.errors import InputError
 from mien.evaluate.metrics import score

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mien.card import USE_WARNING
 from mien.data.manifest import Manifest
-from mien.data.prepare import MANIFEST_FILE
+from mien.data.prepared import MANIFEST_FILE
 from mien.errors import InputError
 from mien.report.document import Block, Document, Drawing, Gallery, Section, Table, Text
 from mien.report.figures import class_count_drawings, confusion_drawing, curve_drawings

@@ -16,7 +16,7 @@ import numpy as np
 
 import mien
 from mien.config import RunConfig, SAMConfig, SEConfig, read_run_config
-from mien.data.prepare import load_prepared
+from mien.data.prepared import load_prepared
 from mien.errors import InputError
 from mien.evaluate.run import evaluate_run
 from mien.evaluate.split import read_evaluation, split_targets

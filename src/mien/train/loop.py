@@ -190,10 +190,11 @@ class TrainingLoop:
 
     def _input(self, batch: Batch) -> tuple[Tensor, Tensor]:
         device = self.fabric.device
-        x = augment_faces(batch.faces.to(device), self.config.augment, self.config.model, self.generator)
+        faces, config = batch.faces.to(device), self.config
+        x = augment_faces(faces, config.augment, config.model, self.generator, batch.rotated)
         targets = batch.targets.to(device)
-        if self.config.augment.mixup > 0:
-            x, targets = mix_up(x, targets, self.config.augment.mixup, self.generator)
+        if config.augment.mixup > 0:
+            x, targets = mix_up(x, targets, config.augment.mixup, self.generator)
         return x, targets
 
     def _finish_epoch(self) -> None:

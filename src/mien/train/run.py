@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -23,7 +24,7 @@ from mien import __version__
 from mien.card import RESEARCH_USE_LICENCE, CropTemplate, ModelCard
 from mien.config import RunConfig, to_dict
 from mien.data.dataset import TrainingBatches
-from mien.data.prepare import Prepared, load_prepared
+from mien.data.prepared import Prepared, load_prepared
 from mien.data.targets import Targets
 from mien.errors import InputError
 from mien.evaluate.run import evaluate_saved
@@ -116,6 +117,7 @@ def _assemble(
         training.labels,
         training.soft,
         training.copies,
+        ~np.isin(training.sets, prepared.manifest.info.unrotated),
         balance=config.training_set.balance,
         batch_size=config.train.batch_size,
         seed=config.train.seed,

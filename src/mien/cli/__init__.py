@@ -1,0 +1,324 @@
+"""The command line: each verb imports its stage inside its function, so that `mien --help` is quick.
+
+Exit codes: 0 done; 1 reading or writing failed, or a run diverged; 2 something passed in cannot be used; 130
+stopped by Ctrl-C. A message is one sentence on standard error; results go to standard output.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+from mien import __version__
+from mien.cli.data import add_data_verbs
+from mien.cli.parser import Verb, new_parser
+from mien.cli.study import add_study_verbs
+from mien.config import RunConfig, read_run_config
+from mien.errors import InputError, MienError, MissingExtra
+
+EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+
+_EXTRAS = {
+    **dict.fromkeys(("torch", "timm", "polars", "sklearn", "lightning_fabric", "safetensors"), "train"),
+    **dict.fromkeys(("jinja2", "matplotlib", "onnx"), "train"),
+    "cleanlab": "study",
+}
+"""A package that a verb may miss, and the extra that brings it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `mien`; ends the process with one of the exit codes above."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        _check_config_file(given)
+        parser, verbs = _parser()
+        parsed = parser.instantiate(parser.parse_args(given or ["--help"]))
+        name, options = parsed.verb, parsed[parsed.verb]
+        while "verb" in options:
+            name, options = f"{name} {options.verb}", options[options.verb]
+        return verbs[name](options) or 0
+    except KeyboardInterrupt as stopped:
+        return _say(str(stopped) or "stopped.", EXIT_INTERRUPTED)
+    except ArgumentError as error:
+        return _say(" ".join(str(error).split()), EXIT_INPUT)
+    except (InputError, MissingExtra) as error:
+        return _say(str(error), EXIT_INPUT)
+    except MienError as error:
+        return _say(str(error), EXIT_FAILED)
+    except BrokenPipeError:
+        # The reader of our output has gone, as with `mien predict ... | head`; there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _say(f"{where}{error.strerror or error}.", EXIT_FAILED)
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        return _say(str(MissingExtra(f"this command (it imports {error.name})", extra)), EXIT_INPUT)
+
+
+def _check_config_file(given: Sequence[str]) -> None:
+    """Refuse a config file here, since the parser's own message would not name it."""
+    for before, after in zip(given, [*given, ""][1:], strict=True):
+        option, separator, value = before.partition("=")
+        if option == "--config":
+            read_run_config(Path(value if separator else after))
+
+
+def _say(sentence: str, code: int) -> int:
+    print(f"mien: {sentence}", file=sys.stderr)  # noqa: T201
+    return code
+
+
+def _parser() -> tuple[ArgumentParser, dict[str, Verb]]:
+    parser = new_parser("Reads facial expressions.", prog="mien", version=__version__)
+    commands = parser.add_subcommands(dest="verb")
+    data = new_parser("Prepare and inspect data sets.")
+    commands.add_subcommand("data", data, help="prepare and inspect data sets")
+    data_verbs = add_data_verbs(data)
+    commands.add_subcommand("train", _train_parser(), help="train a model")
+    commands.add_subcommand("evaluate", _evaluate_parser(), help="score a run's checkpoint on a split")
+    commands.add_subcommand("export", _export_parser(), help="write a run as an ONNX file")
+    commands.add_subcommand("report", _report_parser(), help="one HTML page from runs")
+    commands.add_subcommand(
+        "reproduce", _reproduce_parser(), help="the columns of the paper's Table 2, start to end"
+    )
+    study = new_parser("Questions about data that need training.")
+    commands.add_subcommand("study", study, help="questions about data that need training")
+    study_verbs = add_study_verbs(study)
+    commands.add_subcommand("predict", _predict_parser(), help="read the faces in pictures")
+    return parser, {
+        **{f"data {name}": verb for name, verb in data_verbs.items()},
+        **{f"study {name}": verb for name, verb in study_verbs.items()},
+        "train": _train,
+        "evaluate": _evaluate,
+        "export": _export,
+        "report": _report,
+        "reproduce": _reproduce,
+        "predict": _predict,
+    }
+
+
+def _train_parser() -> ArgumentParser:
+    parser = new_parser(
+        "Train a model. Example: "
+        "mien train --config configs/compact/swin_se_sam.toml --data hybrid --out runs/a; "
+        "mien train --resume runs/a",
+    )
+    parser.add_argument(
+        "--config",
+        action="config",
+        help="TOML file with any of the settings below; give it first, since what comes later wins",
+    )
+    parser.add_argument("--data", type=Path | None, help="folder that mien data prepare wrote")
+    parser.add_argument("--out", type=Path | None, help="folder of the run")
+    parser.add_argument(
+        "--resume",
+        type=Path | None,
+        help="continue this run with its own config; only --data may stand beside it, where it has moved",
+    )
+    parser.add_class_arguments(RunConfig)
+    return parser
+
+
+def _train(options: Namespace) -> None:
+    from mien.progress import Reporter
+    from mien.train.run import resume_run, train_run
+
+    config = RunConfig(**{name: options[name] for name in RunConfig.__dataclass_fields__})
+    if options.resume is not None:
+        if options.out is not None or options.config or config != RunConfig():
+            raise InputError("--resume continues a run with its own config; leave out all but --data.")
+        run, figures = options.resume, resume_run(options.resume, reporter=Reporter(), data=options.data)
+    else:
+        if options.data is None or options.out is None:
+            raise InputError(
+                "mien train needs --data (a prepared folder) and --out (the run's folder), or --resume RUN."
+            )
+        run, figures = options.out, train_run(config, options.data, options.out, reporter=Reporter())
+    _print_figures(run, [figures])
+
+
+def _print_figures(run: Path, entries: Sequence[dict[str, Any]]) -> None:
+    for figures in entries:
+        low, high = figures["accuracy_interval"]
+        lines = [
+            f"{run}: {figures['split']}, labels {figures['view']} ({len(figures['labels'])} classes), "
+            f"{figures['count']} images, rule {figures['rule']}",
+            f"  accuracy           {figures['accuracy']:.6f}  (95 % interval {low:.4f} to {high:.4f})",
+            *(
+                f"  {name.replace('_', ' '):<18} {figures[name]:.6f}"
+                for name in figures
+                if isinstance(figures[name], float) and name != "accuracy"
+            ),
+        ]
+        print("\n".join(lines))  # noqa: T201
+
+
+def _evaluate_parser() -> ArgumentParser:
+    parser = new_parser(
+        "Score the checkpoint that validation chose, in fp32. Example: mien evaluate runs/a --split test"
+    )
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("--data", type=Path | None, help="prepared folder; the run's own by default")
+    parser.add_argument(
+        "--split", choices=("train", "validation", "test"), default="test", help="which images"
+    )
+    parser.add_argument(
+        "--labels",
+        type=str | None,
+        help="`all`, `7` (contempt left out) or names; by default all, and 7 where it applies",
+    )
+    return parser
+
+
+def _evaluate(options: Namespace) -> None:
+    from mien.evaluate.run import evaluate_run
+
+    views = None if options.labels is None else [options.labels]
+    _print_figures(options.run, evaluate_run(options.run, options.data, split=options.split, views=views))
+
+
+def _export_parser() -> ArgumentParser:
+    parser = new_parser(
+        "Write a run as an ONNX file that carries its card. Example: mien export runs/a --out a.onnx"
+    )
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument(
+        "--out", type=Path | None, help="file to write; model.onnx in the run's folder by default"
+    )
+    return parser
+
+
+def _export(options: Namespace) -> None:
+    from mien.export.run import export_run
+
+    path = options.out or options.run / "model.onnx"
+    card = export_run(options.run, path)
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, classes {', '.join(card.labels)}")  # noqa: T201
+
+
+def _report_parser() -> ArgumentParser:
+    parser = new_parser(
+        "One self-contained HTML page from runs. Example: mien report runs/* --out report.html"
+    )
+    parser.add_argument("runs", type=Path, nargs="+", help="folders of runs")
+    parser.add_argument("--out", type=Path, default=Path("report.html"), help="file to write")
+    parser.add_argument(
+        "--data", type=Path | None, help="prepared folder, for the class counts; the runs' own by default"
+    )
+    return parser
+
+
+def _report(options: Namespace) -> None:
+    from mien.report.html import write_report
+
+    print(write_report(options.runs, options.out, data=options.data))  # noqa: T201
+
+
+def _reproduce_parser() -> ArgumentParser:
+    parser = new_parser(
+        "Train, score and report the columns of the paper's Table 2; a second call continues where the first "
+        "stopped. "
+        "Example: mien reproduce --recipe compact --data hybrid --out runs/table2"
+    )
+    parser.add_argument(
+        "--recipe",
+        type=Path,
+        default=Path("compact"),
+        help="`compact`, `paper`, `smoke`, a folder of configs, or one config to ablate",
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder that mien data prepare wrote")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/reproduce"), help="folder of the runs and the report"
+    )
+    parser.add_argument("--seeds", type=int, default=1, help="runs of each column")
+    parser.add_argument("--epochs", type=int | None, help="epochs instead of the configs'")
+    parser.add_argument("--threads", type=int | None, help="processor threads instead of the configs'")
+    return parser
+
+
+def _reproduce(options: Namespace) -> None:
+    from mien.evaluate.split import read_evaluation
+    from mien.progress import Reporter
+    from mien.study.reproduce import reproduce
+
+    made = reproduce(
+        options.recipe,
+        options.data,
+        options.out,
+        reporter=Reporter(),
+        seeds=options.seeds,
+        epochs=options.epochs,
+        threads=options.threads,
+    )
+    for run_folder in made.runs:
+        _print_figures(run_folder, read_evaluation(run_folder, "test") or [])
+    print(f"report: {made.report}")  # noqa: T201
+
+
+def _predict_parser() -> ArgumentParser:
+    parser = new_parser(
+        "Read the faces in pictures. Example: mien predict holiday/ --model runs/a/model.onnx --csv faces.csv"
+    )
+    parser.add_argument("paths", nargs="+", help="pictures, folders or patterns")
+    parser.add_argument(
+        "--model", type=Path | None, help=".onnx file or run's folder; the bundled model by default"
+    )
+    parser.add_argument("--crops", action="store_true", help="the pictures are cropped faces: detect nothing")
+    parser.add_argument("--labels", type=str, default="all", help="`all`, `7` (contempt left out) or names")
+    parser.add_argument(
+        "--prior", choices=("training", "uniform"), default="training", help="class shares to expect"
+    )
+    parser.add_argument("--csv", type=Path | None, help="write a table there")
+    parser.add_argument("--json", type=Path | None, help="write everything there")
+    return parser
+
+
+def _predict(options: Namespace) -> int:
+    from mien.runtime.classifier import load
+    from mien.runtime.pipeline import predict_paths, write_csv, write_json
+
+    model = load(options.model, detector="none") if options.crops else load(options.model)
+    results = list(predict_paths(model, options.paths, prior=options.prior, view=options.labels))
+    if options.csv:
+        write_csv(options.csv, results, model.card.labels)
+    if options.json:
+        write_json(options.json, results, model.card)
+    _print_table(results)
+    return EXIT_FAILED if any(result.error for result in results) else 0
+
+
+def _print_table(results: Sequence[Any]) -> None:
+    """A table on a terminal; one tab-separated line a face into a pipe, where nothing may be wrapped."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = []
+    for result in results:
+        if result.error or not result.faces:
+            rows.append((str(result.path), "", result.error or "no face found", ""))
+        for face in result.faces:
+            box = ", ".join(f"{value:.0f}" for value in face.box)
+            rows.append((str(result.path), box, face.emotion, f"{face.confidence:.0%}"))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        print("\n".join("\t".join(row) for row in rows))  # noqa: T201
+        return
+    table = Table("picture", "face", "emotion", "confidence")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(table)
