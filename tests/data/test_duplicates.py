@@ -205,6 +205,15 @@ def test_a_crowd_of_near_twins_is_linked_without_comparing_each_with_each():
     assert len(pairs.a) < 600 * 599 / 4
 
 
+@pytest.mark.parametrize("count", [2, 10, 200])
+def test_copies_of_one_picture_and_nothing_else_are_linked(count):
+    rng = np.random.default_rng(8)
+    faces = np.stack([noisy(patterns(1)[0], 0.995, rng) for _ in range(count)])
+    pairs = search(faces, PLAIN)
+    assert (twin_groups(count, pairs.a, pairs.b) == 0).all()
+    assert len(pairs.a) >= 0.4 * min(count, 16) * (count - 1)
+
+
 def test_slices_threads_and_a_memory_map_change_nothing(monkeypatch, tmp_path):
     faces = patterns(300)
     faces[200:] = np.stack([list(COPIES.values())[i % 8][0](face) for i, face in enumerate(faces[:100])])

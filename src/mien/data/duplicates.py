@@ -72,7 +72,7 @@ def find_twins(
     A pair that is twins as it stands (neither shifted nor mirrored) is reported so, any other with the
     transform of the highest correlation. Faces whose central window (48 less twice `config.shift` pixels) has
     a standard deviation below `mien.data.perceptual_hash.FLAT` grey levels have no near twins. Where more
-    than 32 faces share a hash, each is compared with its neighbours in sorted order only, which links a crowd
+    than 16 faces share a hash, each is compared with its neighbours in sorted order only, which links a crowd
     of twins as a chain instead of each with each. The result is the same on any number of threads.
 
     Args:

@@ -39,7 +39,7 @@ _BASIS: Final = 2.0**14
 _PLANE: Final = 2.0**13 - 32
 """Length of a hyperplane's normal before rounding; times UNIT it must stay below 2^24."""
 _RECALL: Final = 0.95
-_BUCKET: Final = 32
+_BUCKET: Final = 16
 """Most members of a bucket that one query looks at; in a larger one, its neighbours in sorted order."""
 _SPARE_BITS: Final = 3
 _MOST_BITS: Final = 20
@@ -148,8 +148,6 @@ class HashTables:
         agree = (1 - np.arccos(correlation) / pi) ** self.bits
         self.tables = ceil(log(1 - _RECALL) / log(1 - agree))
         self._planes = self._hyperplanes(seed)
-        total = descriptions.sum(axis=0, dtype=np.float64)
-        self._centre = (total @ self._planes.astype(np.float64) / count).astype(np.float32)
         self._descriptions = descriptions
         self._places = np.empty((self.tables, len(descriptions)), dtype=np.int64)
         self._members = np.empty((self.tables, len(descriptions)), dtype=np.int32)
@@ -174,11 +172,11 @@ class HashTables:
 
     def _hash(self, descriptions: Floats) -> Index:
         """Bucket and place in it, as one number, [tables, Q]."""
-        above = descriptions @ self._planes - self._centre
-        above = above.reshape(len(descriptions), self.tables, self.bits + 1)
+        # Not centred on the data: were most of them copies of one picture, their signs would be chance.
+        above = (descriptions @ self._planes).reshape(len(descriptions), self.tables, self.bits + 1)
         powers = (2 ** np.arange(self.bits)).astype(np.float32)
         keys = (above[..., :-1] > 0).astype(np.float32) @ powers
-        ties = np.rint(above[..., -1]).astype(np.int64) + (1 << _TIE_BITS - 1)
+        ties = above[..., -1].astype(np.int64) + (1 << _TIE_BITS - 1)
         return np.ascontiguousarray(((keys.astype(np.int64) << _TIE_BITS) + ties).T)
 
     def look_up(self, queries: Floats, owners: Index, bound: float) -> Iterator[tuple[Index, Index]]:
