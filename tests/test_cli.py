@@ -88,7 +88,7 @@ def test_each_stage_is_a_verb_and_together_they_are_prepare(
     folder = str(tmp_path / "stages")
     given = ["--labels", "own", "--splits.policy", "balanced", "--splits.validation_per_class", "3"]
     given += ["--splits.test_per_class", "4", "--balance.target", "20"]
-    assert "begin with `mien data read" in _said(capfd, ["data", "split", folder])
+    assert "nothing was read, or by another version" in _said(capfd, ["data", "split", folder])
     assert run(["data", "read", f"mine={own_pictures}", "--out", folder, "--labels", "own"]) == 0
     assert "60 pictures read, 60 of them can be used" in capfd.readouterr().out
     assert run(["data", "audit", folder, "--audit.correlation", "0.99"]) == 0
@@ -101,7 +101,10 @@ def test_each_stage_is_a_verb_and_together_they_are_prepare(
         "--splits.test_per_class",
         "4",
     ]
+    assert "run `mien data split" in _said(capfd, ["data", "inspect", folder])
     assert run(["data", "split", folder, *policy]) == 0
+    # What is not typed stays as it was.
+    assert run(["data", "split", folder, "--splits.test_per_class", "4"]) == 0
     assert run(["data", "balance", folder, "--balance.target", "20"]) == 0
     assert run(["data", "card", folder, "--samples", "0"]) == 0
     assert (tmp_path / "stages" / "card.html").is_file()
@@ -238,7 +241,8 @@ def test_a_full_disk(drawn_folder: Path, tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "run"]
-    assert [path.name for path in (tmp_path / "data").rglob("*") if path.is_file()] == []
+    left = [path.name for path in (tmp_path / "data").rglob("*") if path.is_file()]
+    assert left == ["state.json"], "the mark of a folder that was begun here"
 
 
 def test_ctrl_c_in_the_middle_of_training(drawn_folder: Path, tmp_path: Path) -> None:

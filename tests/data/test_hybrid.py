@@ -1,21 +1,27 @@
 """Several public sets become one data set with one command."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from mien.config import BalanceConfig, PrepareConfig, SplitConfig
+from mien.config import AuditConfig, BalanceConfig, PrepareConfig, SplitConfig
+from mien.data.chunks import read_chunk
+from mien.data.manifest import Manifest
 from mien.data.prepare import finish, prepare, read_sources
-from mien.data.prepared import TWINS_FILE, load_prepared
+from mien.data.prepared import load_prepared
+from mien.data.summary import summarise
 from mien.data.synthetic import draw_faces
+from mien.errors import InputError
 from mien.labels import EMOTIONS, FER2013_CODES
 
 from .layouts_affectnet import write_affectnet_2021
-from .layouts_ckplus import write_ck48
+from .layouts_ckplus import write_ck48, write_ckplus_official
 
 SETS = ("fer2013", "ferplus", "ckplus", "affectnet")
 
@@ -135,7 +141,7 @@ def test_clean_leaves_the_test_split_alone_and_takes_its_twins_away(hybrid, raw_
     clean = finish(out, replace(CONFIG, splits=SplitConfig("clean")))
     tests = [m.frame.filter(pl.col("kept") & (pl.col("split") == "test")) for m in (official, clean)]
     assert tests[0].drop("copies").equals(tests[1].drop("copies"))
-    pairs = pl.read_parquet(out / TWINS_FILE)
+    pairs = pl.read_parquet(out / clean.info.twins_file)
     leaks = pairs.filter(pl.col("split_a") != pl.col("split_b"))
     assert len(leaks) >= 3
     dropped = set(clean.frame.filter(pl.col("drop_reason").str.starts_with("twin of"))["id"])
@@ -154,23 +160,137 @@ def test_reading_again_reads_nothing(hybrid, raw_sets, monkeypatch):
 
     monkeypatch.setattr("mien.data.reading.read_chunk", refuse)
     monkeypatch.setattr("mien.data.prepare.find_twins", refuse)
-    assert read_sources(raw_sets, out, CONFIG).rows()["kept"].sum() > 200
+    assert read_sources(raw_sets, out, CONFIG).reading.rows()["kept"].sum() > 200
     prepare(raw_sets, out, CONFIG)
 
 
-def test_one_new_picture_reads_its_chunk_alone(raw_sets, tmp_path, raw, monkeypatch):
-    mine = tmp_path / "mine"
-    for i in range(30):
-        raw.save(mine / ("happy" if i % 2 else "sad") / f"{i:02d}.png", raw.picture(i))
-    sources = [*raw_sets, ("mine", mine)]
-    before = prepare(sources, tmp_path / "out", CONFIG)
-    raw.save(mine / "happy" / "99.png", raw.picture(99))
+def _count_reading(monkeypatch):
+    """What every chunk that is read from here on holds: how many records, and whether they came cropped."""
     read = []
-    real = __import__("mien.data.reading", fromlist=["read_chunk"]).read_chunk
-    monkeypatch.setattr(
-        "mien.data.reading.read_chunk", lambda task: read.append(len(task.records)) or real(task)
-    )
-    after = prepare(sources, tmp_path / "out", CONFIG)
-    assert read == [31]
+
+    def reading(task):
+        read.append((len(task.records), task.settings.cropped))
+        return read_chunk(task)
+
+    monkeypatch.setattr("mien.data.reading.read_chunk", reading)
+    return read
+
+
+def test_one_new_picture_reads_its_chunk_alone(tmp_path, raw, monkeypatch):
+    config = replace(CONFIG, splits=SplitConfig("official"), audit=AuditConfig(near=False))
+    for i in range(1200):
+        raw.save(tmp_path / "mine" / ("happy" if i % 2 else "sad") / f"{i:04d}.png", raw.picture(i, 24, 24))
+    read = _count_reading(monkeypatch)
+    before = prepare([("mine", tmp_path / "mine")], tmp_path / "out", config)
+    assert sum(count for count, _ in read) == 1200
+    assert len(read) > 2
+    read.clear()
+    raw.save(tmp_path / "mine" / "happy" / "0000a.png", raw.picture(9999, 24, 24))
+    monkeypatch.chdir(tmp_path)
+    after = prepare([("mine", Path("mine"))], tmp_path / "out", config)
+    assert len(read) == 1
     assert len(after) == len(before) + 1
-    assert after.hash() == prepare(sources, tmp_path / "fresh", CONFIG).hash()
+    assert after.hash() == prepare([("mine", Path("mine"))], tmp_path / "fresh", config).hash()
+
+
+def test_one_new_crop_does_not_detect_the_photos_again(tmp_path, raw, monkeypatch):
+    subjects = ("S005", "S010", "S011")
+    write_ckplus_official(tmp_path / "CK+", subjects=subjects, dirt=False, picture=(98, 128), face=64)
+    write_ck48(tmp_path / "CK+48", subjects=("S130", "S132"))
+    config = replace(CONFIG, template_sample=20, splits=SplitConfig("official"))
+    sources = [("ckplus", tmp_path / "CK+"), ("ckplus", tmp_path / "CK+48")]
+    read = _count_reading(monkeypatch)
+    manifest = prepare(sources, tmp_path / "out", config)
+    assert {cropped for _, cropped in read} == {True, False}
+    assert manifest.frame.filter(pl.col("crop") == "aligned")["faces_found"].min() == 1
+    read.clear()
+    raw.save(tmp_path / "CK+48" / "happy" / "S133_003_00000009.png", raw.picture(1))
+    prepare(sources, tmp_path / "out", config)
+    assert {cropped for _, cropped in read} == {True}
+
+
+def test_ckplus_in_two_layouts_is_joined_by_frame(tmp_path):
+    subjects = ("S005", "S010", "S011")
+    write_ckplus_official(tmp_path / "CK+", subjects=subjects, dirt=False, picture=(98, 128), face=64)
+    write_ck48(tmp_path / "CK+48", subjects=subjects)
+    sources = [("ckplus", tmp_path / "CK+"), ("ckplus", tmp_path / "CK+48")]
+    frame = prepare(sources, tmp_path / "out", replace(CONFIG, splits=SplitConfig("official"))).frame
+    kept = frame.filter("kept")
+    joined = frame.filter(pl.col("drop_reason") == "joined to another row")
+    assert len(joined) == 63
+    assert set(joined["crop"].drop_nulls()) <= {"came_cropped"}
+    assert kept["id"].str.contains("#").any() is False
+    assert set(kept["set"]) == {"ckplus"}
+    assert kept.filter(pl.col("joined_from").is_not_null())["action_units"].null_count() < 63
+
+
+def test_ferplus_folders_are_joined_to_recompressed_pictures_by_content(tmp_path, raw):
+    faces = draw_faces(60, size=48, seed=8)
+    usages = np.resize(["Training", "Training", "PublicTest", "PrivateTest"], 60)
+    folders = {"Training": "FER2013Train", "PublicTest": "FER2013Valid", "PrivateTest": "FER2013Test"}
+    lines = {folder: [] for folder in folders.values()}
+    for i in range(60):
+        # One picture stands in all three splits.
+        pixels = faces.images[0 if i in (2, 3) else i, ..., 0]
+        name = "happy" if i % 2 else "sad"
+        part = "train" if usages[i] == "Training" else "test"
+        path = tmp_path / "kaggle" / part / name / f"{usages[i]}_{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path, quality=90)
+        folder = folders[str(usages[i])]
+        raw.save(tmp_path / "plus" / folder / f"fer{i:07d}.png", pixels)
+        counts = ",".join(map(str, raw.votes(happiness=9 if i % 2 else 1, sadness=1 if i % 2 else 9)))
+        lines[folder].append(f'fer{i:07d}.png,"(0, 0, 48, 48)",{counts}')
+    for folder, rows in lines.items():
+        (tmp_path / "plus" / folder / "label.csv").write_text("\n".join(rows) + "\n")
+    sources = [("fer2013", tmp_path / "kaggle"), ("ferplus", tmp_path / "plus")]
+    manifest = prepare(sources, tmp_path / "out", replace(CONFIG, splits=SplitConfig("official")))
+    kept = manifest.frame.filter("kept")
+    assert len(kept) == 60
+    assert (kept["labels.fer2013"] == kept["labels.ferplus"]).all()
+    assert kept["votes.ferplus"].null_count() == 0
+    summary = summarise(manifest, None, None)
+    assert summary.read == 60
+
+
+def test_the_users_own_columns_outlive_a_later_stage(hybrid):
+    out, manifest = hybrid
+    frame = manifest.frame.with_columns(pl.lit("yes").alias("user.seen"))
+    Manifest(frame, manifest.info).write(out / "manifest.parquet")
+    again = finish(out, replace(CONFIG, balance=BalanceConfig(7)))
+    assert set(again.frame["user.seen"]) == {"yes"}
+
+
+def test_only_files_of_its_own_are_written_over_or_removed(tmp_path, raw, class_folders):
+    root = class_folders(["happy", "sad"], 12)
+    mine = tmp_path / "thesis"
+    (mine / "stages").mkdir(parents=True)
+    (mine / "stages" / "act1.txt").write_text("x")
+    with pytest.raises(InputError, match="holds other files"):
+        prepare({"mine": root}, mine, CONFIG)
+    config = replace(CONFIG, splits=SplitConfig("official"))
+    prepare({"mine": root}, tmp_path / "out", config)
+    for name in ("notes.txt", "pack-2019.npy", "stages/notes.txt", ".x.tmp"):
+        (tmp_path / "out" / name).write_text("mine")
+    prepare({"mine": root}, tmp_path / "out", replace(config, size=32))
+    assert all((tmp_path / "out" / name).is_file() for name in ("notes.txt", "pack-2019.npy", ".x.tmp"))
+
+
+def test_own_classes_are_none_of_what_a_public_set_calls_no_emotion(tmp_path):
+    write_affectnet_2021(tmp_path / "AffectNet", per_class=3, size=48)
+    config = replace(CONFIG, labels="own", splits=SplitConfig("official"))
+    manifest = prepare([("affectnet", tmp_path / "AffectNet")], tmp_path / "out", config)
+    assert set(manifest.info.labels) == set(EMOTIONS)
+
+
+def test_the_sample_of_a_set_of_ones_own_is_even(raw, tmp_path, class_folders):
+    taken = []
+    root = class_folders([f"c{i:02d}" for i in range(20)], 10)
+    config = replace(CONFIG, labels="own", splits=SplitConfig("official"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mien.data.reading.looks_cropped", lambda pictures: taken.extend(pictures) or True)
+        other = class_folders(["happy"], 300, root="others", seed=50_000)
+        prepare([("first", other), ("mine", root)], tmp_path / "out", config)
+    # 24 of each set; of the second set they come from many of its 20 classes.
+    seeds = {raw.picture(k * 1000 + i, 60, 70, 3).tobytes(): k for k in range(20) for i in range(10)}
+    assert len({seeds[picture.tobytes()] for picture in taken[24:]}) > 10

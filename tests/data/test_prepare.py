@@ -22,7 +22,7 @@ def test_a_prepared_folder_holds_manifest_pack_and_twins(tmp_path, small_fer, ra
         "manifest.parquet",
         manifest.info.pack_file,
         "stages",
-        "twins.parquet",
+        manifest.info.twins_file,
     ]
     prepared = load_prepared(tmp_path / "out")
     assert prepared.manifest.hash() == manifest.hash()

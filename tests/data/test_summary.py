@@ -199,18 +199,36 @@ def test_dropped_pictures_by_reason_and_set_with_the_first_of_each() -> None:
 
 def test_twins_are_pairs_and_leaks_are_pictures() -> None:
     pairs = twins_of(
-        {"id_a": "1", "id_b": "2", "split_a": "test", "split_b": "train", "exact": True},
-        {"id_a": "3", "id_b": "1", "split_a": "train", "split_b": "test", "mirrored": True},
-        {"id_a": "4", "id_b": "5", "split_a": "train", "split_b": "train", "shift_y": -1},
-        {"id_a": "6", "id_b": "2", "split_a": None, "split_b": "train", "shift_x": 2, "mirrored": True},
+        {"id_a": "a/1", "id_b": "a/2", "exact": True},
+        {"id_a": "a/3", "id_b": "a/1", "mirrored": True},
+        {"id_a": "a/4", "id_b": "a/5", "shift_y": -1},
+        {"id_a": "a/6", "id_b": "a/2", "shift_x": 2, "mirrored": True},
     )
-    told = summarise(manifest_of([row(0, "joy")]), None, pairs).twins
+    rows = [
+        row(1, "joy", "test", twin_group="a/1"),
+        row(2, "joy", twin_group="a/1"),
+        dropped(3, "joy", "twin of a test image", twin_group="a/1", split="train"),
+        row(4, "joy", twin_group="a/4"),
+        row(5, None, twin_group="a/4"),
+        dropped(6, "joy", "surplus of a balanced split", twin_group="a/1"),
+        row(7, "joy", "validation"),
+        dropped(8, "joy", "joined to another row", split="test", twin_group="a/4"),
+    ]
+    told = summarise(manifest_of(rows), None, pairs).twins
     assert told is not None
     assert (told.exact, told.near, told.mirrored, told.shifted) == (1, 3, 2, 2)
-    # Picture 1 has two twins in training and counts once; 6 has no split, and counts nowhere.
+    # A picture counts once however many twins it has; one without a split, and a second row, count nowhere.
     assert told.across["test"] == {"train": 1, "validation": 0, "test": 0}
-    assert told.across["train"] == {"train": 2, "validation": 0, "test": 2}
+    assert told.across["train"] == {"train": 4, "validation": 0, "test": 2}
     assert told.across["validation"] == {"train": 0, "validation": 0, "test": 0}
+
+
+def test_a_second_row_of_a_picture_is_no_picture() -> None:
+    rows = [row(1, "joy"), dropped(2, "joy", "joined to another row"), dropped(3, "joy", "black")]
+    told = summarise(manifest_of(rows), None, None)
+    assert (told.read, told.kept) == (2, 1)
+    assert told.classes[0].read == {"a": 2}
+    assert {one.reason: one.counts for one in told.dropped}["joined to another row"] == {"a": 1}
 
 
 def test_twins_with_different_labels_the_surest_first() -> None:

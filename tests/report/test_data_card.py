@@ -72,6 +72,7 @@ def manifest_of(rows: Sequence[dict[str, Any]], classes: Sequence[str] = CLASSES
         "size": 48,
         "channels": 1,
         "pack_file": "faces.npy",
+        "twins_file": "twins.parquet",
         "pack_count": max((one["pack_row"] + 1 for one in rows if one["kept"]), default=0),
         "pack_sha256": "0" * 64,
         "twins": {"near": True, "correlation": 0.98, "shift": 2, "mirror": True},
@@ -109,7 +110,8 @@ def prepared(folder: Path, manifest: Manifest, twins: pl.DataFrame | None = None
 
 def some(**info: Any) -> Manifest:
     """Three classes' worth of rows over two sets, with two reasons to drop."""
-    rows = [row(0, "joy", copies=3), row(1, "rage", set="b", copies=2), row(2, "joy", "test")]
+    rows = [row(0, "joy", copies=3, twin_group="a/0"), row(1, "rage", set="b", copies=2)]
+    rows += [row(2, "joy", "test", twin_group="a/0")]
     rows += [row(3, "rage", "validation", set="b"), row(4, None)]
     rows += [
         row(10 + i, "joy", drop_reason="twin of a test image", drop_detail=f'of "a/2", no {i}\nagain')

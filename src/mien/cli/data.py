@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from jsonargparse import ArgumentParser, Namespace
 
 from mien.cli.parser import Verb, new_parser
-from mien.config import AuditConfig, BalanceConfig, PrepareConfig, SplitConfig, prepare_config_from
+from mien.config import AuditConfig, BalanceConfig, PrepareConfig, SplitConfig
 from mien.errors import InputError
 
 
@@ -79,8 +79,12 @@ def _sources(given: Sequence[str]) -> Any:
     for part in given:
         name, separator, path = part.partition("=")
         # A path may hold a = itself.
-        if not separator or (Path(part).exists() and not name.isidentifier()):
+        if not separator or (Path(part).exists() and not Path(path).exists()):
             name, path = sniff(Path(part)), part
+        elif not name or not path:
+            raise InputError(
+                f"{part!r} is no data set; write NAME=PATH, or a PATH whose layout is found out."
+            )
         named.append((name, Path(path)))
     return named
 
@@ -99,9 +103,8 @@ def _read(options: Namespace) -> None:
     from mien.progress import Reporter
 
     with _continuable():
-        rows = read_sources(
-            _sources(options.sources), options.out, _config(options), reporter=Reporter()
-        ).rows()
+        stages = read_sources(_sources(options.sources), options.out, _config(options), reporter=Reporter())
+        rows = stages.reading.rows()
     lines = [f"{len(rows):,} pictures read, {int(rows['kept'].sum()):,} of them can be used."]
     reasons = rows.filter(~rows["kept"])["drop_reason"].value_counts().sort("drop_reason")
     lines += [f"- {reason}: {count:,}" for reason, count in reasons.iter_rows()]
@@ -111,7 +114,7 @@ def _read(options: Namespace) -> None:
 def _audit_parser() -> ArgumentParser:
     parser = new_parser("Look for the same picture standing twice. Example: mien data audit hybrid")
     _add_folder(parser)
-    parser.add_argument("--audit", type=AuditConfig | None, help="settings of this stage; see --audit.help")
+    _add_settings(parser, "audit", AuditConfig)
     return parser
 
 
@@ -134,7 +137,7 @@ def _split_parser() -> ArgumentParser:
         "Choose train, validation and test anew. Example: mien data split hybrid --splits.policy clean"
     )
     _add_folder(parser)
-    parser.add_argument("--splits", type=SplitConfig | None, help="settings of this stage; see --splits.help")
+    _add_settings(parser, "splits", SplitConfig)
     parser.add_argument("--target", type=str | None, help="what is learned, as in `mien data prepare`")
     parser.add_argument("--seed", type=int | None, help="seed of drawn splits and of the balance plan")
     return parser
@@ -147,9 +150,7 @@ def _split(options: Namespace) -> None:
 def _balance_parser() -> ArgumentParser:
     parser = new_parser("Make the balance plan anew. Example: mien data balance hybrid --balance.target 3000")
     _add_folder(parser)
-    parser.add_argument(
-        "--balance", type=BalanceConfig | None, help="settings of this stage; see --balance.help"
-    )
+    _add_settings(parser, "balance", BalanceConfig)
     return parser
 
 
@@ -166,13 +167,27 @@ def _finish(options: Namespace, config: PrepareConfig) -> None:
         _show(options.folder)
 
 
-def _remembered(options: Namespace, *names: str) -> PrepareConfig:
-    """The settings that the folder was last prepared with, but for those that were given now."""
-    from mien.data.prepare import remembered_config
+def _add_settings(parser: ArgumentParser, group: str, settings: type) -> None:
+    """A flag for each setting of a stage; what is not typed stays as the folder remembers it."""
+    kinds = get_type_hints(settings)
+    for field in dataclasses.fields(settings):
+        parser.add_argument(
+            f"--{group}.{field.name}",
+            type=kinds[field.name] | None,
+            default=None,
+            help="see mien data prepare --help",
+        )
 
-    config = prepare_config_from(remembered_config(options.folder), where=str(options.folder))
-    given = {name: options[name] for name in names if options[name] is not None}
-    return dataclasses.replace(config, **given)
+
+def _remembered(options: Namespace, group: str, *plain: str) -> PrepareConfig:
+    """The settings that the folder was last prepared with, but for those that were typed now."""
+    from mien.data.prepare import Stages
+
+    config = Stages.read(options.folder).config
+    typed = {name: value for name, value in vars(options[group]).items() if value is not None}
+    changed: dict[str, Any] = {group: dataclasses.replace(getattr(config, group), **typed)}
+    changed |= {name: options[name] for name in plain if options[name] is not None}
+    return dataclasses.replace(config, **changed)
 
 
 def _card_parser() -> ArgumentParser:

@@ -13,11 +13,11 @@ import polars as pl
 from mien.config import PrepareConfig
 from mien.data import balance, splits
 from mien.data.duplicates import TwinPairs, twin_groups
-from mien.data.joining import drop_where, join_annotations, join_by_id
+from mien.data.joining import JOINED, drop_where, join_annotations, join_by_id
 from mien.data.manifest import Manifest, ManifestInfo, views_of
 from mien.data.prepared import PackFile
 from mien.data.reading import Reading
-from mien.data.sources import SPLITS, drawn
+from mien.data.sources import SOURCES, SPLITS, drawn
 from mien.data.targets import default_target, hard_labels, parts_of
 from mien.data.taxonomy import Taxonomy
 from mien.errors import InputError
@@ -58,13 +58,16 @@ def assemble(reading: Reading, pack: PackFile, pairs: TwinPairs, config: Prepare
     pairs = dataclasses.replace(pairs, a=packed[pairs.a], b=packed[pairs.b])
     twins = _as_frame(pairs)
     frame = join_by_id(frame, reading.annotations)
-    frame = join_annotations(frame, twins)
+    frame, alone = join_annotations(frame, twins)
     classes = _classes(frame, reading, config)
     sets = {name: list(annotations) for name, annotations in reading.sets.items()}
     target = config.target or default_target(reading.annotations, sets)
     parts = parts_of(target, reading.annotations)
     frame, groups = _with_twins(frame, pairs)
+    _check_unrotated(reading, config)
     frame, notes = _with_splits(frame, parts, classes, config)
+    if alone:
+        notes.append(f"{alone} pictures of FER+ found no partner in FER-2013 and stay pictures of their own.")
     listed = _listed(frame, twins, hard_labels(frame, parts))
     if config.splits.policy == "clean":
         frame = _without_leaks(frame, groups)
@@ -89,7 +92,7 @@ def assemble(reading: Reading, pack: PackFile, pairs: TwinPairs, config: Prepare
         views=views_of(classes),
         template=None if reading.template is None else dataclasses.asdict(reading.template),
         templates={name: dataclasses.asdict(template) for name, template in reading.templates.items()},
-        notes=tuple(notes),
+        notes=(*reading.notes, *notes),
     )
     return Assembled(Manifest(frame, info), listed)
 
@@ -118,7 +121,7 @@ def _classes(frame: pl.DataFrame, reading: Reading, config: PrepareConfig) -> tu
     found = {name for a in reading.annotations for name in kept[f"labels.{a}"].drop_nulls().unique()}
     if taxonomy.is_open:
         return tuple(sorted(found))
-    # FER-2013 by itself knows no contempt: a logit that nothing asks for would only spoil macro averages.
+    # FER-2013 by itself knows no contempt: a logit that no annotation asks for would spoil macro averages.
     return tuple(name for name in taxonomy.classes if name in found)
 
 
@@ -167,7 +170,18 @@ def _with_splits(
     return drop_where(frame, surplus, SURPLUS), notes
 
 
+def _check_unrotated(reading: Reading, config: PrepareConfig) -> None:
+    for name in config.balance.unrotated:
+        if name not in reading.sets and name not in SOURCES:
+            raise InputError(
+                f"balance.unrotated names {name}, which is none of the sets {', '.join(reading.sets)}."
+            )
+
+
 def _listed(frame: pl.DataFrame, twins: pl.DataFrame, labels: pl.Series) -> pl.DataFrame:
+    # Two rows of one picture are no twins.
+    joined = (frame["drop_reason"] == JOINED).fill_null(value=False)
+    twins = twins.filter(~joined.gather(twins["a"]) & ~joined.gather(twins["b"]))
     sides = frame.select("id", "split", labels.alias("label"))
     a, b = (sides[twins[side]].rename({n: f"{n}_{side}" for n in sides.columns}) for side in ("a", "b"))
     facts = twins.select("exact", "correlation", "mirrored", "shift_x", "shift_y")

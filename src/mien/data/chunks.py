@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
@@ -65,7 +66,8 @@ def _identity(image: Path | bytes | Pixels) -> str:
             stat = image.stat()
         except OSError:
             return f"{image} -"
-        return f"{image} {stat.st_size} {stat.st_mtime_ns}"
+        # Not resolved: that would ask the disk about every folder of every path.
+        return f"{os.path.abspath(image)} {stat.st_size} {stat.st_mtime_ns}"  # noqa: PTH100
     if isinstance(image, bytes):
         return hashlib.sha256(image).hexdigest()
     return f"{image.shape} {hashlib.sha256(image.tobytes()).hexdigest()}"

@@ -16,23 +16,9 @@ import polars as pl
 JOINED: Final = "joined to another row"
 TWO_LABELS: Final = "two labels"
 _OWN: Final = (
-    "id",
-    "set",
-    "source_file",
-    "source_row",
-    "joined_from",
-    "pack_row",
-    "sha256",
-    "height",
-    "width",
-    "channels",
-    "format",
-    "brightness",
-    "crop",
-    "crop_transform",
-    "kept",
-    "drop_reason",
-    "drop_detail",
+    *("id", "set", "source_file", "source_row", "joined_from", "pack_row", "sha256"),
+    *("height", "width", "channels", "format", "brightness", "face_box", "landmarks", "faces_found"),
+    *("detection_score", "crop", "crop_transform", "kept", "drop_reason", "drop_detail"),
 )
 """Columns that belong to the picture itself and are not taken over from the other."""
 
@@ -51,54 +37,94 @@ def join_by_id(frame: pl.DataFrame, annotations: Mapping[str, tuple[str, ...]]) 
     clashing: set[int] = set()
     for _, group in order.group_by("id", maintain_order=True):
         first, *others = group["_row"].to_list()
-        merged |= dict.fromkeys(others, first)
         if any(group[f"labels.{name}"].drop_nulls().n_unique() > 1 for name in annotations):
             clashing |= {first, *others}
+        merged |= dict.fromkeys(others, first)
     joined = merge_rows(frame, merged)
-    return drop_rows(joined, clashing, TWO_LABELS, "its two layouts give it different labels")
+    mask = pl.Series([row in clashing for row in range(len(frame))], dtype=pl.Boolean)
+    said = pl.lit("its layouts give it different labels")
+    return joined.with_columns(
+        (pl.col("kept") & ~mask).alias("kept"),
+        pl.when(mask).then(None).otherwise("pack_row").alias("pack_row"),
+        pl.when(mask).then(pl.lit(TWO_LABELS)).otherwise("drop_reason").alias("drop_reason"),
+        pl.when(mask).then(said).otherwise("drop_detail").alias("drop_detail"),
+    )
 
 
 def join_annotations(
     frame: pl.DataFrame, twins: pl.DataFrame, first: str = "fer2013", second: str = "ferplus"
-) -> pl.DataFrame:
+) -> tuple[pl.DataFrame, int]:
     """Join the pictures of one set that came twice, once under each of two annotations.
+
+    Where the pictures of `first` know no validation split (Kaggle's folders without prefixes call PublicTest
+    and PrivateTest alike `test`), a partner in validation says that the picture belongs there.
 
     Args:
         frame: the rows.
-        twins: pairs of rows of the same picture, as row numbers `a` and `b` of the frame with `exact`,
-            `correlation`, and whether the pair is `plain` (neither mirrored nor shifted).
+        twins: pairs of rows of the same picture as row numbers `a` and `b` of the frame, with `correlation`
+            and whether the pair is `plain` (neither mirrored nor shifted); of several equal pictures it is
+            enough that one is paired.
         first: the annotation that stays where it is.
         second: the annotation that is taken over.
+
+    Returns:
+        The frame, and how many pictures of `second` found no partner although there are pictures of `first`.
     """
     labels = [f"labels.{first}", f"labels.{second}"]
     if any(name not in frame.columns for name in labels):
-        return frame
+        return frame, 0
     has = [pl.col(f"labels.{name}").is_not_null() for name in (first, second)]
     if f"votes.{second}" in frame.columns:
         has[1] = has[1] | pl.col(f"votes.{second}").is_not_null()
-    rows = frame.with_row_index("_row").filter("kept").with_columns(_first=has[0], _second=has[1])
-    one = rows.filter(pl.col("_first") & ~pl.col("_second"))
-    other = rows.filter(pl.col("_second") & ~pl.col("_first"))
-    keys = ["set", "split", "sha256"]
-    number = pl.int_range(pl.len()).over(keys).alias("_number")
-    exact = one.with_columns(number).join(other.with_columns(number), on=[*keys, "_number"], nulls_equal=True)
-    merged = dict(zip(exact["_row_right"].to_list(), exact["_row"].to_list(), strict=True))
-    near = _nearest(one, other, twins.filter("plain"), set(merged) | set(merged.values()))
-    return merge_rows(frame, merged | near)
+    rows = frame.with_row_index("_row").with_columns(pl.col("_row").cast(pl.Int64))
+    packed = rows.filter("kept").with_columns(_first=has[0], _second=has[1])
+    one = packed.filter("_first")
+    other = packed.filter(pl.col("_second") & ~pl.col("_first"))
+    if not len(one) or not len(other):
+        return frame, 0
+    is_loose = "validation" not in one["split"]
+    part = pl.col("split").replace("validation", "test") if is_loose else pl.col("split")
+    sides = [side.select("_row", "set", "sha256", part.alias("_part")) for side in (one, other)]
+    merged = _partners(sides[0], sides[1], _classes_of_twins(frame, twins))
+    out = merge_rows(frame, merged)
+    if is_loose:
+        given = frame["split"].to_list()
+        moved = {target: given[source] for source, target in merged.items()}
+        out = out.with_columns(
+            pl.Series("split", [moved.get(row, split) for row, split in enumerate(given)], dtype=pl.String)
+        )
+    return out, len(other) - len(merged)
 
 
-def _nearest(one: pl.DataFrame, other: pl.DataFrame, twins: pl.DataFrame, taken: set[int]) -> dict[int, int]:
-    """Pairs of rows, each the other's best twin: row to take from, to row that takes."""
-    side = {row: (0, key) for row, *key in one.select("_row", "set", "split").iter_rows()}
-    side |= {row: (1, key) for row, *key in other.select("_row", "set", "split").iter_rows()}
+def _classes_of_twins(frame: pl.DataFrame, twins: pl.DataFrame) -> pl.DataFrame:
+    """The plain pairs as pairs of pixel hashes, both ways, and each hash with itself: `_a`, `_b`,
+    `correlation`."""
+    hashes = frame["sha256"]
+    plain = twins.filter("plain")
+    a, b = hashes.gather(plain["a"]), hashes.gather(plain["b"])
+    same = hashes.drop_nulls().unique(maintain_order=True)
+    correlation = plain["correlation"].cast(pl.Float64)
+    return pl.DataFrame(
+        {
+            "_a": pl.concat([same, a, b]),
+            "_b": pl.concat([same, b, a]),
+            "correlation": pl.concat([pl.repeat(1.0, len(same), eager=True), correlation, correlation]),
+        }
+    ).unique(["_a", "_b"], keep="first", maintain_order=True)
+
+
+def _partners(one: pl.DataFrame, other: pl.DataFrame, classes: pl.DataFrame) -> dict[int, int]:
+    """Each picture's best partner, every picture once: row to take from, to row that takes."""
+    pairs = one.join(classes, left_on="sha256", right_on="_a").join(
+        other, left_on=["_b", "set", "_part"], right_on=["sha256", "set", "_part"], nulls_equal=True
+    )
+    pairs = pairs.sort(pl.col("correlation"), "_row", "_row_right", descending=[True, False, False])
     merged: dict[int, int] = {}
-    for a, b in twins.sort("correlation", descending=True).select("a", "b").iter_rows():
-        if a in side and b in side and a not in taken and b not in taken:
-            (side_a, key_a), (side_b, key_b) = side[a], side[b]
-            if side_a != side_b and key_a == key_b:
-                source, target = (a, b) if side_a else (b, a)
-                merged[source] = target
-                taken |= {a, b}
+    taken: set[int] = set()
+    for target, source in pairs.select("_row", "_row_right").iter_rows():
+        if target not in taken and source not in merged:
+            merged[source] = target
+            taken.add(target)
     return merged
 
 
@@ -138,22 +164,18 @@ def merge_rows(frame: pl.DataFrame, merged: Mapping[int, int]) -> pl.DataFrame:
         .otherwise("id")
         .alias("id"),
     )
+    known = pl.col("drop_reason").is_not_null()
+    before = pl.when(known).then(pl.format("; {}", "drop_reason")).otherwise(pl.lit(""))
     out = out.with_columns(
         (pl.col("kept") & ~gone).alias("kept"),
         pl.when(gone).then(None).otherwise("pack_row").alias("pack_row"),
         pl.when(gone).then(pl.lit(JOINED)).otherwise("drop_reason").alias("drop_reason"),
         pl.when(gone)
-        .then(pl.format("its annotation is with {}", "_target"))
+        .then(pl.format("its annotation is with {}{}", "_target", before))
         .otherwise("drop_detail")
         .alias("drop_detail"),
     )
     return out.select(frame.columns)
-
-
-def drop_rows(frame: pl.DataFrame, rows: set[int], reason: str, detail: str | None = None) -> pl.DataFrame:
-    """The frame with some rows no longer kept; those that were dropped already keep their reason."""
-    mask = pl.Series([i in rows for i in range(len(frame))], dtype=pl.Boolean)
-    return drop_where(frame, mask, reason, detail)
 
 
 def drop_where(

@@ -49,6 +49,8 @@ class ManifestInfo:
     """Faces in the pack."""
     pack_sha256: str
     """SHA-256 of the pack's file."""
+    twins_file: str = ""
+    """Name of the list of twins, beside the manifest. Not part of the hash."""
     splits: str = "official"
     """`official`, `clean` or `balanced`."""
     twins: Mapping[str, Any] = field(default_factory=dict)
@@ -171,8 +173,9 @@ class Manifest:
     @cached_property
     def _hash(self) -> str:
         # The templates are measured with a neural network, whose last digits may differ between processors;
-        # notes are words for people.
-        left_out = ("template", "templates", "notes")
+        # notes are words for people; the twins' file
+        # is named by a hash of parquet, whose bytes depend on the version of polars.
+        left_out = ("template", "templates", "notes", "twins_file")
         return hash_rows(self.frame, {k: v for k, v in self.info.to_dict().items() if k not in left_out})
 
     def hash(self) -> str:

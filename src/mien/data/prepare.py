@@ -11,36 +11,95 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import shutil
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import polars as pl
 
-from mien.config import PrepareConfig
+from mien.config import PrepareConfig, prepare_config_from
 from mien.data.assemble import assemble
 from mien.data.chunks import faces_in
 from mien.data.duplicates import TwinPairs, find_twins
-from mien.data.manifest import Manifest
+from mien.data.manifest import METADATA_KEY, Manifest
+from mien.data.manifest_hash import USER_PREFIX
 from mien.data.pack import Pixels, open_pack, write_pack
 from mien.data.parquet import write_parquet
-from mien.data.prepared import MANIFEST_FILE, STAGES, TWINS_FILE, PackFile
+from mien.data.prepared import MANIFEST_FILE, STAGES, PackFile
 from mien.data.reading import Reading, read
 from mien.data.sources import drawn, own_sets, readers
-from mien.errors import InputError
+from mien.errors import InputError, ManifestError
 from mien.files import replacing, sha256_of, write_json
 from mien.progress import Reporter
 
 Sources = Sequence[tuple[str, Path]] | Mapping[str, Path] | Literal["drawn"]
 """Set names and paths, in order; a name may stand twice for one set in two layouts. Or `drawn`."""
-_PLAN: Final = "plan.json"
-_READING: Final = "reading.json"
-_PACK: Final = "pack.json"
+_STATE: Final = "state.json"
 _CHUNKS: Final = "read"
 _VERSION: Final = 1
 """Of what the stages leave; what another version of mien left is not used."""
+_OURS: Final = {
+    "chunk": re.compile(r"[0-9a-f]{32}\.parquet"),
+    "pairs": re.compile(r"pairs-[0-9a-f]{32}\.parquet"),
+    "pack": re.compile(r"pack-[0-9a-f]{16}\.npy"),
+    "twins": re.compile(r"twins-[0-9a-f]{16}\.parquet"),
+    "temporary": re.compile(r"\..+\.(npy|parquet|json|csv|md|html)\..+\.tmp"),
+}
+"""Names of the files that may be removed when they are no longer of use."""
+_READING_SETTINGS: Final = ("size", "channels", "labels", "template_sample", "faces", "drawn", "jobs", "seed")
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What the stages have left in a folder; written as one file, so that its parts belong together."""
+
+    config: PrepareConfig
+    """The settings that were asked for last."""
+    reading: Reading
+    """What was read."""
+    pack: PackFile
+    """The faces of its kept rows."""
+
+    def write(self, out: Path) -> None:
+        """Keep it in the folder."""
+        values = {
+            "config": dataclasses.asdict(self.config),
+            "reading": self.reading.to_dict(),
+            "pack": dataclasses.asdict(self.pack),
+        }
+        write_json(out / STAGES / _STATE, {"version": _VERSION, **values})
+
+    @classmethod
+    def read(cls, out: Path) -> Stages:
+        """What a folder remembers.
+
+        Raises:
+            InputError: nothing was read there by this version of mien, or it was deleted.
+        """
+        known = cls.find(out)
+        if known is None:
+            what = "its folder stages was deleted" if (out / MANIFEST_FILE).is_file() else "nothing was read"
+            raise InputError(
+                f"{out} cannot be continued: {what}, or by another version of mien; begin with `mien data "
+                f"read PATH --out {out}`."
+            )
+        return known
+
+    @classmethod
+    def find(cls, out: Path) -> Stages | None:
+        """The same, or None."""
+        path = out / STAGES / _STATE
+        values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if not isinstance(values, dict) or values.get("version") != _VERSION or "reading" not in values:
+            return None
+        reading = Reading.from_dict(values["reading"], out / STAGES / _CHUNKS)
+        pack = PackFile(**values["pack"])
+        if any(not path.is_file() for path in (*reading.chunks, out / pack.name)):
+            return None
+        return cls(prepare_config_from(values["config"], where=str(path)), reading, pack)
 
 
 def prepare(
@@ -62,14 +121,18 @@ def prepare(
         InputError: a set's files cannot be used, a label is outside the taxonomy, a split has no image, or
             `out` holds something else. The manifest that was there stays.
     """
-    reporter = reporter or Reporter(quiet=True)
-    reading = read_sources(sources, out, config, reporter=reporter)
-    return finish(out, config, reading, reporter=reporter)
+    before = Stages.find(out)
+    stages = read_sources(sources, out, config, reporter=reporter)
+    if before is not None:
+        # Until they have led to a manifest, the new settings of the later stages are only a wish.
+        settings = {name: getattr(config, name) for name in _READING_SETTINGS}
+        dataclasses.replace(stages, config=dataclasses.replace(before.config, **settings)).write(out)
+    return finish(out, config, reporter=reporter)
 
 
 def read_sources(
     sources: Sources, out: Path, config: PrepareConfig, *, reporter: Reporter | None = None
-) -> Reading:
+) -> Stages:
     """The first stage: read every picture that was not read before, and pack the faces.
 
     Raises:
@@ -79,62 +142,83 @@ def read_sources(
     named = _named(sources)
     _check_out(out, named)
     records = drawn.readers(config) if named is None else readers(named)
-    stages = out / STAGES
-    reading = read(records, stages / _CHUNKS, config, own_sets(named or ()), reporter)
-    _keep(stages / _READING, reading.to_dict())
-    _keep(stages / _PLAN, dataclasses.asdict(config))
-    _packed(out, reading, config, reporter)
-    _clear(stages / _CHUNKS, {path.name for path in reading.chunks})
-    return reading
+    chunks = out / STAGES / _CHUNKS
+    before = Stages.find(out)
+
+    def begin() -> None:
+        if not (out / STAGES / _STATE).exists():
+            write_json(out / STAGES / _STATE, {"version": _VERSION})
+
+    reading = read(records, chunks, config, own_sets(named or ()), reporter, begin)
+    if before is not None and before.reading.key == reading.key:
+        pack = before.pack
+    else:
+        pack = _packed(out, reading, config, reporter)
+    stages = Stages(config, reading, pack)
+    stages.write(out)
+    _clear(chunks, "chunk", {path.name for path in reading.chunks})
+    _clear(chunks, "temporary", set())
+    return stages
 
 
-def finish(
-    out: Path,
-    config: PrepareConfig,
-    reading: Reading | None = None,
-    *,
-    reporter: Reporter | None = None,
-) -> Manifest:
+def finish(out: Path, config: PrepareConfig, *, reporter: Reporter | None = None) -> Manifest:
     """The other stages: look for twins, split, balance, and write the manifest.
+
+    Columns of the user's own that were added to the manifest since (`user.*`) are taken over.
 
     Args:
         out: a folder whose pictures have been read.
         config: as `prepare`; what concerns reading is not looked at.
-        reading: what was read; by default what the folder remembers.
         reporter: shows how far it is; silent by default.
 
     Raises:
         InputError: nothing was read there, or as `prepare`.
     """
-    reporter = reporter or Reporter(quiet=True)
-    reading = reading or remembered_reading(out)
-    pack = _packed(out, reading, config, reporter)
-    pairs = audit(out, config, reading, reporter=reporter)
-    made = assemble(reading, pack, pairs, config)
-    write_parquet(made.twins, out / TWINS_FILE)
-    made.manifest.write(out / MANIFEST_FILE)
-    _keep(out / STAGES / _PLAN, dataclasses.asdict(config))
-    _clear(out, {pack.name}, "pack-*.npy")
+    stages = Stages.read(out)
+    pairs = audit(out, config, reporter=reporter)
+    made = assemble(stages.reading, stages.pack, pairs, config)
+    name = _write_twins(made.twins, out)
+    frame = _with_user_columns(made.manifest.frame, out / MANIFEST_FILE)
+    manifest = Manifest(frame, dataclasses.replace(made.manifest.info, twins_file=name))
+    dataclasses.replace(stages, config=config).write(out)
+    manifest.write(out / MANIFEST_FILE)
+    _clear(out, "pack", {stages.pack.name})
+    _clear(out, "twins", {name})
     for folder in (out, out / STAGES):
-        # What a killed process left half written.
-        _clear(folder, set(), ".*.tmp")
-    return made.manifest
+        _clear(folder, "temporary", set())
+    return manifest
+
+
+def _write_twins(twins: pl.DataFrame, out: Path) -> str:
+    """Write the list of twins, named by its content so that the old manifest keeps its own; the name."""
+    unnamed = out / STAGES / "twins.parquet"
+    write_parquet(twins, unnamed)
+    name = f"twins-{sha256_of(unnamed)[:16]}.parquet"
+    unnamed.replace(out / name)
+    return name
+
+
+def _with_user_columns(frame: pl.DataFrame, old: Path) -> pl.DataFrame:
+    """The frame with the `user.*` columns of the manifest that it replaces, by id."""
+    if not old.is_file():
+        return frame
+    try:
+        before = Manifest.read(old).frame
+    except ManifestError:
+        # Of another version: its columns cannot be trusted to be what they were.
+        return frame
+    added = [name for name in before.columns if name.startswith(USER_PREFIX) and name not in frame.columns]
+    return frame.join(before.select("id", *added), on="id", how="left", maintain_order="left")
 
 
 def audit(
-    out: Path,
-    config: PrepareConfig,
-    reading: Reading | None = None,
-    *,
-    reporter: Reporter | None = None,
-    remember: bool = False,
+    out: Path, config: PrepareConfig, *, reporter: Reporter | None = None, remember: bool = False
 ) -> TwinPairs:
     """The second stage: the pairs of twins among the packed faces, found or remembered.
 
     Args:
         out: a folder whose pictures have been read.
         config: `config.audit` is looked at.
-        reading: what was read; by default what the folder remembers.
         reporter: shows how far it is; silent by default.
         remember: keep the config for the stages that follow.
 
@@ -142,18 +226,18 @@ def audit(
         InputError: nothing was read there.
     """
     reporter = reporter or Reporter(quiet=True)
-    reading = reading or remembered_reading(out)
-    pack = _packed(out, reading, config, reporter)
-    text = json.dumps([_VERSION, pack.sha256, dataclasses.asdict(config.audit)], sort_keys=True)
-    path = out / STAGES / f"twins-{hashlib.sha256(text.encode()).hexdigest()[:32]}.parquet"
+    stages = Stages.read(out)
+    text = json.dumps([_VERSION, stages.reading.key, dataclasses.asdict(config.audit)], sort_keys=True)
+    path = out / STAGES / f"pairs-{hashlib.sha256(text.encode()).hexdigest()[:32]}.parquet"
     if not path.is_file():
-        hashes = reading.rows().filter("kept")["sha256"].to_list()
-        with reporter.bar("looking for twins", pack.count) as bar:
-            pairs = find_twins(open_pack(out / pack.name), hashes, config.audit, progress=bar.advance)
+        pack = open_pack(out / stages.pack.name)
+        hashes = stages.reading.rows().filter("kept")["sha256"].to_list()
+        with reporter.bar("looking for twins", len(pack)) as bar:
+            pairs = find_twins(pack, hashes, config.audit, progress=bar.advance)
         write_parquet(_pairs_to_frame(pairs), path)
-        _clear(path.parent, {path.name}, "twins-*.parquet")
+        _clear(path.parent, "pairs", {path.name})
     if remember:
-        _keep(out / STAGES / _PLAN, dataclasses.asdict(config))
+        dataclasses.replace(stages, config=config).write(out)
     return _pairs_from_frame(pl.read_parquet(path))
 
 
@@ -168,72 +252,23 @@ def _pairs_from_frame(frame: pl.DataFrame) -> TwinPairs:
 
 
 def _packed(out: Path, reading: Reading, config: PrepareConfig, reporter: Reporter) -> PackFile:
-    """The pack of all faces that were read, written unless it is there."""
-    stages = out / STAGES
-    known = _recall(stages / _PACK)
-    if known and known["key"] == reading.key and (out / known["pack"]["name"]).is_file():
-        return PackFile(**known["pack"])
+    """Write the pack of all faces that were read, named by its content."""
 
     def faces() -> Iterator[Pixels]:
         for path in reading.chunks:
             yield from faces_in(path, size=config.size, channels=config.channels)
             bar.advance()
 
+    unnamed = out / STAGES / "pack.npy"
     with (
         reporter.bar("packing", len(reading.chunks), unit="chunks") as bar,
-        replacing(stages / "pack.npy") as temporary,
+        replacing(unnamed) as temporary,
     ):
         count = write_pack(temporary, faces(), size=config.size, channels=config.channels)
-    sha256 = sha256_of(stages / "pack.npy")
+    sha256 = sha256_of(unnamed)
     made = PackFile(f"pack-{sha256[:16]}.npy", count, sha256)
-    (stages / "pack.npy").replace(out / made.name)
-    _keep(stages / _PACK, {"key": reading.key, "pack": dataclasses.asdict(made)})
+    unnamed.replace(out / made.name)
     return made
-
-
-def remembered_reading(out: Path) -> Reading:
-    """What was read into a folder.
-
-    Raises:
-        InputError: nothing was, or its chunks were deleted.
-    """
-    stages = out / STAGES
-    known = _recall(stages / _READING)
-    reading = None if known is None else Reading.from_dict(known, stages / _CHUNKS)
-    if reading is None or any(not path.is_file() for path in reading.chunks):
-        raise _nothing_read(out)
-    return reading
-
-
-def remembered_config(out: Path) -> dict[str, Any]:
-    """The settings that a folder was last prepared with, as plain values.
-
-    Raises:
-        InputError: there are none.
-    """
-    known = _recall(out / STAGES / _PLAN)
-    if known is None:
-        raise _nothing_read(out)
-    return known
-
-
-def _nothing_read(out: Path) -> InputError:
-    return InputError(
-        f"{out} holds nothing that this version of mien has read; begin with `mien data read PATH --out "
-        f"{out}`."
-    )
-
-
-def _keep(path: Path, values: Mapping[str, Any]) -> None:
-    write_json(path, {"version": _VERSION, "values": values})
-
-
-def _recall(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
-    known = json.loads(path.read_text(encoding="utf-8"))
-    values: dict[str, Any] | None = known.get("values") if known.get("version") == _VERSION else None
-    return values
 
 
 def _named(sources: Sources) -> list[tuple[str, Path]] | None:
@@ -249,18 +284,27 @@ def _check_out(out: Path, named: Sequence[tuple[str, Path]] | None) -> None:
                 f"{out} lies inside {path}, where it would be read as a part of {name}; name another folder "
                 "with --out."
             )
-    if (
-        out.is_dir()
-        and any(out.iterdir())
-        and not ((out / MANIFEST_FILE).is_file() or (out / STAGES).is_dir())
-    ):
-        raise InputError(f"{out} holds other files than prepared data; name a new folder with --out.")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; name a new folder with --out.")
+    if out.is_dir() and any(out.iterdir()) and not _is_ours(out):
+        raise InputError(f"{out} holds other files than prepared data; name a new folder with --out.")
 
 
-def _clear(folder: Path, keep: set[str], pattern: str = "*") -> None:
-    """Remove what no longer belongs to the data."""
-    for path in folder.glob(pattern):
-        if path.name not in keep:
-            path.unlink() if path.is_file() else shutil.rmtree(path)
+def _is_ours(out: Path) -> bool:
+    """Whether the folder was made here: by what its files hold, since anybody may call a folder `stages`."""
+    try:
+        if "version" in json.loads((out / STAGES / _STATE).read_text(encoding="utf-8")):
+            return True
+    except (OSError, ValueError, TypeError):
+        pass
+    try:
+        return METADATA_KEY in pl.read_parquet_metadata(out / MANIFEST_FILE)
+    except (OSError, pl.exceptions.PolarsError):
+        return False
+
+
+def _clear(folder: Path, kind: str, keep: set[str]) -> None:
+    """Remove files of one kind that are no longer of use; nothing that is not ours by its name."""
+    for path in folder.iterdir():
+        if _OURS[kind].fullmatch(path.name) and path.name not in keep and path.is_file():
+            path.unlink()

@@ -14,7 +14,6 @@ from mien.data.pack import open_pack
 from mien.errors import InputError
 
 MANIFEST_FILE: Final = "manifest.parquet"
-TWINS_FILE: Final = "twins.parquet"
 STAGES: Final = "stages"
 """The folder of what the stages left; it may be deleted, and only makes the next prepare start anew."""
 
@@ -52,7 +51,8 @@ def load_prepared(folder: Path) -> Prepared:
         raise InputError(f"{folder} is not a folder; make one with `mien data prepare PATH --out {folder}`.")
     if (folder / STAGES).is_dir() and not (folder / MANIFEST_FILE).exists():
         raise InputError(
-            f"{folder} has no manifest yet: preparing it was not finished; run `mien data prepare` again."
+            f"{folder} has no manifest yet: its pictures were read and nothing more; run `mien data split "
+            f"{folder}`, or `mien data prepare` again."
         )
     manifest = Manifest.read(folder / MANIFEST_FILE)
     info = manifest.info

@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import random
+import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,11 +22,12 @@ import polars as pl
 from mien.card import CropTemplate
 from mien.config import FacesConfig, PrepareConfig
 from mien.data.chunks import ChunkFingerprint, ChunkTask, chunk_name, read_chunk, rows_in
-from mien.data.crop import looks_cropped
+from mien.data.crop import SAMPLE, looks_cropped
 from mien.data.crop_templates import crop_templates
 from mien.data.pack import Pixels, decode
 from mien.data.rows import RowSettings
 from mien.data.sources.record import Record
+from mien.data.targets import parts_of
 from mien.data.taxonomy import Taxonomy
 from mien.data.workers import in_processes
 from mien.errors import InputError, UnreadableImage
@@ -32,9 +35,8 @@ from mien.faces.template import DEFAULT_TEMPLATE
 from mien.progress import Reporter
 
 CHUNK: Final = 256
-"""Pictures that are read together; what an interruption loses is at most so many for each process."""
-SAMPLE: Final = 24
-"""Pictures of a user's own set that are looked at to see whether they came cropped."""
+"""Pictures that are read together, on average; what an interruption loses is about so many a process."""
+_MOST: Final = 4 * CHUNK
 
 Records = Callable[[], Iterable[Record]]
 """The readers, from their beginning, as often as it is called; the same records each time."""
@@ -61,6 +63,9 @@ class Index:
     user: dict[str, None] = field(default_factory=dict)
     samples: dict[str, list[Any]] = field(default_factory=dict)
     """Some pictures of each of the user's own sets."""
+    seen: Counter[str] = field(default_factory=Counter)
+    """Pictures of each of them."""
+    notes: dict[str, None] = field(default_factory=dict)
     count: int = 0
 
 
@@ -80,6 +85,8 @@ class Reading:
     """What the faces that did not come cropped were aligned to, and those of the largest set look like."""
     templates: Mapping[str, CropTemplate]
     """As measured in each set that came cropped."""
+    notes: tuple[str, ...] = ()
+    """What the readers had to pass over, for people."""
 
     def rows(self) -> pl.DataFrame:
         """All rows, with `pack_row` counting the kept ones."""
@@ -102,6 +109,7 @@ class Reading:
             annotations={name: tuple(names) for name, names in values["annotations"].items()},
             template=_template_from(values["template"]),
             templates={name: CropTemplate.from_dict(v) for name, v in values["templates"].items()},
+            notes=tuple(values["notes"]),
         )
 
 
@@ -110,7 +118,12 @@ def _template_from(values: Any) -> CropTemplate | None:
 
 
 def read(
-    records: Records, folder: Path, config: PrepareConfig, own: frozenset[str], reporter: Reporter
+    records: Records,
+    folder: Path,
+    config: PrepareConfig,
+    own: frozenset[str],
+    reporter: Reporter,
+    begin: Callable[[], None],
 ) -> Reading:
     """Read what is missing in the folder of chunks.
 
@@ -120,6 +133,7 @@ def read(
         config: sizes, taxonomy, how faces are found.
         own: the user's own sets, of which nobody says whether their pictures came cropped.
         reporter: shows how far it is.
+        begin: called when all labels have been found good, before the first file is written.
 
     Raises:
         InputError: a set's files cannot be used, a label is outside the taxonomy, or there is no picture.
@@ -127,6 +141,9 @@ def read(
     index = _index(records, Taxonomy(config.labels), own, reporter)
     cropped = _cropped_lanes(index, config.faces)
     votes = {name: tuple(names) for name, names in index.votes.items()}
+    if config.target is not None:
+        parts_of(config.target, votes)
+    begin()
     settings = RowSettings(
         config.size, config.channels, config.labels, config.faces, cropped=True, template=None, votes=votes
     )
@@ -150,6 +167,7 @@ def read(
         annotations=votes,
         template=template,
         templates=templates,
+        notes=tuple(index.notes),
     )
 
 
@@ -164,14 +182,17 @@ def _index(records: Records, taxonomy: Taxonomy, own: frozenset[str], reporter: 
                 of_set[annotation] = None
                 index.votes.setdefault(annotation, {}).update(dict.fromkeys(record.votes.get(annotation, ())))
             index.user.update(dict.fromkeys(record.user))
-            if record.set in own:
-                _sample(index.samples.setdefault(record.set, []), record, index.count, chance)
+            if record.note:
+                index.notes[f"{record.where}: {record.note}"] = None
+            if record.set in own and record.drop_reason is None:
+                _sample(index.samples.setdefault(record.set, []), record, index.seen[record.set], chance)
+                index.seen[record.set] += 1
             name = (record.set, record.cropped)
             index.lanes.setdefault(name, Lane())
             fingerprint, count = open_chunks.get(name) or (ChunkFingerprint(), 0)
             fingerprint.add(record)
             open_chunks[name] = fingerprint, count + 1
-            if count + 1 == CHUNK:
+            if _ends_chunk(record, count + 1):
                 _close(index, name, open_chunks)
             index.count += 1
             if index.count % CHUNK == 0:
@@ -181,6 +202,12 @@ def _index(records: Records, taxonomy: Taxonomy, own: frozenset[str], reporter: 
     if not index.count:
         raise InputError("no picture was found; check the path and its layout.")
     return index
+
+
+def _ends_chunk(record: Record, count: int) -> bool:
+    """Whether a chunk ends with this record: by the record's own key, so that a new picture changes the one
+    chunk that it falls into and not all that follow."""
+    return count == _MOST or zlib.crc32(record.key.encode()) % CHUNK == 0
 
 
 def _close(
@@ -195,8 +222,6 @@ def _close(
 
 def _sample(sample: list[Any], record: Record, seen: int, chance: random.Random) -> None:
     """Keep an even sample of a stream of unknown length (Vitter's algorithm R)."""
-    if record.drop_reason is not None:
-        return
     if len(sample) < SAMPLE:
         sample.append(record.image)
     elif (place := chance.randrange(seen + 1)) < SAMPLE:
@@ -261,37 +286,52 @@ def _read_missing(
         return
     total = sum(sizes.values())
     done = total - sum(sizes[path] for path in missing)
-    tasks = _tasks(records, paths, lanes, missing, user)
+    tasks = _tasks(records, index, paths, lanes, missing, user)
     # Starting a process costs more than reading one chunk.
     jobs = 1 if len(missing) == 1 else jobs
     with reporter.bar("reading", total, done=done) as bar:
         for count in in_processes(read_chunk, tasks, jobs=jobs):
             bar.advance(count)
-    if left := [path for path in missing if not path.is_file()]:
-        raise InputError(f"{len(left)} chunks of pictures changed while they were read; run it again.")
+    if any(not path.is_file() for path in missing):
+        raise _changed()
+
+
+def _changed() -> InputError:
+    return InputError("pictures changed while they were read; run it again when nothing else writes there.")
 
 
 def _tasks(
-    records: Records, paths: Paths, lanes: Lanes, missing: set[Path], user: tuple[str, ...]
+    records: Records,
+    index: Index,
+    paths: Paths,
+    lanes: Lanes,
+    missing: set[Path],
+    user: tuple[str, ...],
 ) -> Iterator[ChunkTask]:
     position = dict.fromkeys(paths, 0)
     held: dict[tuple[str, bool], list[Record]] = {lane: [] for lane in paths}
 
     def close(lane: tuple[str, bool]) -> Iterator[ChunkTask]:
         number, chunk = position[lane], held[lane]
-        if number < len(paths[lane]) and paths[lane][number] in missing:
-            yield ChunkTask(paths[lane][number], tuple(chunk), lanes[lane], user)
         position[lane], held[lane] = number + 1, []
+        if number >= len(paths[lane]):
+            raise _changed()
+        if paths[lane][number] in missing:
+            fingerprint = ChunkFingerprint()
+            for record in chunk:
+                fingerprint.add(record)
+            if fingerprint.value() != index.lanes[lane].fingerprints[number]:
+                raise _changed()
+            yield ChunkTask(paths[lane][number], tuple(chunk), lanes[lane], user)
 
     for record in records():
         lane = (record.set, record.cropped)
         if lane in held:
             held[lane].append(record)
-            if len(held[lane]) == CHUNK:
+            if _ends_chunk(record, len(held[lane])):
                 yield from close(lane)
-    for lane, chunk in held.items():
-        if chunk:
-            yield from close(lane)
+    for lane in [lane for lane, chunk in held.items() if chunk]:
+        yield from close(lane)
 
 
 def _largest(index: Index, templates: Mapping[str, CropTemplate]) -> CropTemplate | None:

@@ -16,7 +16,7 @@ from mien.config import FacesConfig
 from mien.data.crop import crop_picture
 from mien.data.pack import Pixels, decode, defect, pixel_hash
 from mien.data.sources.record import Record
-from mien.data.taxonomy import Taxonomy
+from mien.data.taxonomy import taxonomy_of
 from mien.errors import UnreadableImage
 from mien.faces.detector import Detector
 from mien.images import file_format, to_grey
@@ -52,7 +52,7 @@ def row_of(
 
     The face is None exactly when the row is not kept.
     """
-    labels, refused = Taxonomy(settings.labels).judge(record)
+    labels, refused = taxonomy_of(settings.labels).judge(record)
     row: dict[str, Any] = {
         "id": f"{record.set}/{record.key}",
         "set": record.set,

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from mien.data.joining import JOINED
 from mien.data.manifest import Manifest
 from mien.data.sources.record import SPLITS, SetFacts
 from mien.data.summary_records import (
@@ -47,6 +48,8 @@ _OF_A_SET: Final = (
     *("set", "kept", "pack_row", "height", "width", "channels", "format", "brightness"),
     *("crop", "faces_found"),
 )
+_IS_PICTURE: Final = pl.col("drop_reason").ne_missing(JOINED)
+"""Not the second row of a picture that was given twice."""
 _GREY: Final = {1: (1.0,), 3: (0.299, 0.587, 0.114)}
 """ITU-R BT.601."""
 
@@ -59,9 +62,10 @@ def summarise(
     Args:
         manifest: of the folder.
         pack: its faces, uint8 [N, C, H, W]; None leaves out their brightness.
-        twins: the pairs of twins.parquet with `TWIN_COLUMNS`; None when twins were not searched for.
+        twins: the pairs of the manifest's `twins_file`, with `TWIN_COLUMNS`; None when there is no list.
     """
     info, frame = manifest.info, manifest.frame
+    pictures = frame.filter(_IS_PICTURE)
     names = frame["set"].unique(maintain_order=True).to_list()
     labelled = labelled_rows(manifest)
     used = labelled.filter("kept")
@@ -69,7 +73,7 @@ def summarise(
     return DataSummary(
         info=info,
         manifest_hash=manifest.hash(),
-        read=len(frame),
+        read=len(pictures),
         kept=int(frame["kept"].sum()),
         labelled=len(used),
         split_counts={split: by_split.get(split, 0) for split in SPLITS},
@@ -77,19 +81,19 @@ def summarise(
         facts=_facts([*names, *(name for name in info.annotations if name not in names)]),
         classes=_class_summaries(labelled, info.labels, names),
         dropped=_dropped(frame, names),
-        twins=None if twins is None else _twin_summary(twins),
+        twins=None if twins is None else _twin_summary(pictures, twins),
     )
 
 
 def labelled_rows(manifest: Manifest) -> pl.DataFrame:
-    """The rows, kept or not, whose label under the manifest's own target is one of its classes.
+    """The pictures, kept or not, whose label under the manifest's own target is one of its classes.
 
     The class name is in the column `label`.
     """
     label = hard_labels(manifest.frame, parts_of(manifest.info.target, manifest.info.annotations))
     columns = ["id", "set", "split", "kept", "pack_row", "copies"]
-    rows = manifest.frame.select(*columns, label.alias(LABEL))
-    return rows.filter(pl.col(LABEL).is_in(list(manifest.info.labels)))
+    rows = manifest.frame.with_columns(label.alias(LABEL)).filter(_IS_PICTURE)
+    return rows.filter(pl.col(LABEL).is_in(list(manifest.info.labels))).select(*columns, LABEL)
 
 
 def _facts(names: list[str]) -> dict[str, SetFacts]:
@@ -105,7 +109,7 @@ def _counted(rows: pl.DataFrame, column: str) -> dict[str, int]:
 
 
 def _set_summary(manifest: Manifest, name: str, pack: npt.NDArray[np.uint8] | None) -> SetSummary:
-    rows = manifest.frame.select(_OF_A_SET).filter(pl.col("set") == name)
+    rows = manifest.frame.filter(_IS_PICTURE & (pl.col("set") == name)).select(_OF_A_SET)
     kept = rows.filter("kept")
     known = rows["channels"].drop_nulls()
     found = rows["faces_found"].drop_nulls()
@@ -205,18 +209,15 @@ def _dropped(frame: pl.DataFrame, names: list[str]) -> tuple[Dropped, ...]:
     return tuple(dropped)
 
 
-def _twin_summary(twins: pl.DataFrame) -> TwinSummary:
-    # A picture with several twins in a split counts once.
-    ends = [
-        twins.select(
-            pl.col(f"id_{one}").alias("id"),
-            pl.col(f"split_{one}").alias("here"),
-            pl.col(f"split_{other}").alias("there"),
-        )
-        for one, other in ("ab", "ba")
-    ]
-    across = pl.concat(ends).drop_nulls().unique().group_by("here", "there").len()
-    found = {(here, there): count for here, there, count in across.iter_rows()}
+def _twin_summary(pictures: pl.DataFrame, twins: pl.DataFrame) -> TwinSummary:
+    # By groups, since of several equal pictures only the first is listed with its near twins.
+    groups = pictures.drop_nulls(["twin_group", "split"]).group_by("twin_group", "split").len()
+    sizes = {split: groups.filter(pl.col("split") == split).drop("split") for split in SPLITS}
+    across: dict[str, dict[str, int]] = {here: {} for here in SPLITS}
+    for here in SPLITS:
+        for there in SPLITS:
+            twin = sizes[there].filter(pl.col("len") > (1 if here == there else 0))
+            across[here][there] = int(sizes[here].join(twin, on="twin_group", how="semi")["len"].sum())
     differ = twins.filter(pl.col("label_a") != pl.col("label_b")).sort(
         "exact", "correlation", "id_a", "id_b", descending=[True, True, False, False], nulls_last=True
     )
@@ -227,7 +228,7 @@ def _twin_summary(twins: pl.DataFrame) -> TwinSummary:
         near=len(twins) - exact,
         mirrored=int(twins["mirrored"].sum()),
         shifted=len(twins.filter((pl.col("shift_x") != 0) | (pl.col("shift_y") != 0))),
-        across={here: {there: found.get((here, there), 0) for there in SPLITS} for here in SPLITS},
+        across=across,
         conflicting=len(differ),
         conflicts=tuple(TwinPair(*values) for values in pairs.iter_rows()),
     )

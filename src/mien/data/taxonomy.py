@@ -7,12 +7,16 @@ name that is no emotion at all is a mistake, and stops.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Final
+
+from mien.data.sources import SOURCES
 from mien.data.sources.record import Record
 from mien.errors import InputError
 from mien.labels import EMOTIONS, NOT_AN_EMOTION, canonical_name
 
-NO_EMOTION = "not an emotion"
-NOT_WANTED = "class not wanted"
+NO_EMOTION: Final = "not an emotion"
+NOT_WANTED: Final = "class not wanted"
 
 
 class Taxonomy:
@@ -46,11 +50,12 @@ class Taxonomy:
         Raises:
             InputError: a label is no name that the taxonomy knows; the message names file and row.
         """
-        if self.is_open:
-            return dict(record.labels), None
         labels, refused = dict(record.labels), None
         for annotation, name in record.labels.items():
             if name is None or name in self.classes:
+                continue
+            # A user's own class may well be called "none".
+            if self.is_open and not (name in NOT_AN_EMOTION and record.set in SOURCES):
                 continue
             # A list of names is a choice among emotions; a name that is no emotion either is a mistake.
             if name not in NOT_AN_EMOTION and not (self.is_choice and name in EMOTIONS):
@@ -63,3 +68,9 @@ class Taxonomy:
             labels[annotation] = None
         usable = bool(record.votes) or any(labels.values())
         return (labels, None) if usable or refused is None else (dict(record.labels), refused)
+
+
+@lru_cache(maxsize=4)
+def taxonomy_of(labels: str) -> Taxonomy:
+    """The taxonomy of a setting, made once."""
+    return Taxonomy(labels)

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from mien import __version__
-from mien.data.prepared import TWINS_FILE, load_prepared
+from mien.data.prepared import load_prepared
 from mien.data.summary import EXAMPLES, TWIN_COLUMNS, summarise
 from mien.data.summary_records import DataSummary, DroppedPicture
 from mien.errors import InputError, ManifestError
@@ -52,7 +52,7 @@ def write_card(folder: Path, *, samples: int = 12) -> DataSummary:
     if samples < 0:
         raise InputError(f"samples is {samples}; it must be 0 or more.")
     prepared = load_prepared(folder)
-    twins = _read_twins(folder / TWINS_FILE)
+    twins = _read_twins(folder, prepared.manifest.info.twins_file)
     summary = summarise(prepared.manifest, prepared.pack, twins)
     drawings = class_by_set_drawings(summary)
     sheets = sample_sheets(prepared.manifest, prepared.pack, samples)
@@ -78,7 +78,7 @@ def summarise_folder(folder: Path) -> DataSummary:
         InputError: it is no prepared folder, or its list of twins is damaged.
     """
     prepared = load_prepared(folder)
-    return summarise(prepared.manifest, prepared.pack, _read_twins(folder / TWINS_FILE))
+    return summarise(prepared.manifest, prepared.pack, _read_twins(folder, prepared.manifest.info.twins_file))
 
 
 def card_markdown(summary: DataSummary) -> str:
@@ -86,14 +86,15 @@ def card_markdown(summary: DataSummary) -> str:
     return to_markdown(document_of(summary, examples=MARKDOWN_EXAMPLES))
 
 
-def _read_twins(path: Path) -> pl.DataFrame | None:
-    if not path.is_file():
+def _read_twins(folder: Path, name: str) -> pl.DataFrame | None:
+    path = folder / name
+    if not name or not path.is_file():
         return None
     try:
         twins = pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ManifestError(f"{path} is not a parquet file ({error}); prepare the data again.") from error
-    if missing := [name for name in TWIN_COLUMNS if name not in twins.columns]:
+    if missing := [column for column in TWIN_COLUMNS if column not in twins.columns]:
         raise ManifestError(f"{path} has no column {missing[0]}; prepare the data again.")
     return twins
 

@@ -267,7 +267,10 @@ def _twin_sections(summary: DataSummary, examples: int) -> list[Section]:
         return [Section("Twins", (Text("This folder has no list of twins: none were searched for."),))]
     blocks: list[Block] = [Text(_twin_sentence(twins)), Text(_search_sentence(search))]
     if twins.exact + twins.near:
-        notes = ("A picture counts once, however many twins it has there. twins.csv lists every pair.",)
+        notes = (
+            "A picture counts once, however many twins it has there; a twin of a twin is one too. twins.csv "
+            "lists the pairs; of equal pictures the first is paired with each other one and with near twins.",
+        )
         caption = "Pictures of a split with a twin in a split, before any was dropped"
         table = _counts_table(caption, "pictures of", twins.across)
         columns = (table.columns[0], *(f"twin in {split}" for split in SPLITS))

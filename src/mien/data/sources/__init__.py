@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -45,6 +47,8 @@ FACTS: Final[Mapping[str, SetFacts]] = MappingProxyType(
 """What people should know about each public set."""
 
 _NAME: Final = re.compile("[a-z][a-z0-9_]*")
+_CLOSE: Final = 0.8
+"""Likeness of a name to that of a public set, 0..1, above which it is taken for a slip."""
 _JOINED: Final = frozenset({"ckplus"})
 """Sets that may be given in two layouts at once: their frames have the same key in both."""
 
@@ -100,6 +104,8 @@ def readers(named: Named) -> Callable[[], Iterable[Record]]:
             continue
         if name == "fer2013" and joined:
             opened.append(partial(fer2013.read, path, votes))
+        elif name in _JOINED and sum(other == name for other, _ in named) > 1:
+            opened.append(partial(_without_splits, name, path))
         elif name in SOURCES:
             opened.append(partial(SOURCES[name], path))
         else:
@@ -112,9 +118,17 @@ def readers(named: Named) -> Callable[[], Iterable[Record]]:
     return records
 
 
+def _without_splits(name: str, path: Path) -> Iterator[Record]:
+    # Of CK+'s layouts only ckextended.csv has splits; beside another they would hold for some pictures alone.
+    for record in SOURCES[name](path):
+        yield replace(record, split=None)
+
+
 def _check(named: Named) -> None:
     seen: set[str] = set()
     for name, path in named:
+        if drawn.NAME in (name, str(path)) and not path.exists():
+            raise InputError("drawn faces stand alone; prepare them into a folder of their own.")
         if not path.exists():
             raise InputError(f"{name}: {path} does not exist; give the file or folder of the data set.")
         if name in seen and name not in _JOINED:
@@ -127,6 +141,11 @@ def _check(named: Named) -> None:
                 f"data set {name!r} cannot be the name of a set of your own; use small letters, digits and _."
             )
         # A slip in the name of a public set would be read as a folder of the user's own.
+        if close := get_close_matches(name, SOURCES, n=1, cutoff=_CLOSE):
+            raise InputError(
+                f"data set {name!r} is not known: write {close[0]}={path}, or give a folder of your own a "
+                "name that is less like it."
+            )
         if (found := sniff(path)) != folder.NAME:
             raise InputError(
                 f"data set {name!r} is not known and {path} holds {found}; write {found}={path} "

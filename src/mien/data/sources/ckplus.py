@@ -29,7 +29,6 @@ the other.
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -63,8 +62,6 @@ LANDMARKS: Final = ("Landmarks",)
 _SUBJECT: Final = re.compile(r"S\d{3}")
 _FRAME: Final = re.compile(r"(S\d{3})_(\d{3})_(\d{8})\.(?i:png|jpe?g|bmp|tiff?)")
 _STRONGEST: Final = 5
-
-_log = logging.getLogger(__name__)
 
 
 def _tree(root: Path, names: Sequence[str]) -> Path | None:
@@ -116,19 +113,26 @@ class _Official:
             return
         emotion, reason = self._emotion(frames[-1])
         facs = self._beside(self.action_units, frames[-1], "facs")
-        units = self._units(facs) if facs else None
+        units, note = self._units(facs) if facs else (None, None)
         if len(frames) > 1:
             yield self._record(frames[0], "neutral", reason)
         shown = frames[1:][-PEAK_FRAMES:] or frames
         if emotion is None and reason is None:
             shown = frames[-1:] if facs else []
         for frame in shown:
-            yield self._record(frame, emotion, reason, units if frame == frames[-1] else None)
+            of_peak = (units, note) if frame == frames[-1] else (None, None)
+            yield self._record(frame, emotion, reason, *of_peak)
 
     def _record(
-        self, file: Path, label: str | None, reason: str | None, units: Mapping[int, float] | None = None
+        self,
+        file: Path,
+        label: str | None,
+        reason: str | None,
+        units: Mapping[int, float] | None = None,
+        note: str | None = None,
     ) -> Record:
         subject, sequence, number = file.stem.split("_")
+        landmarks, other_note = self._five_points(file)
         return Record(
             image=file,
             set=NAME,
@@ -139,9 +143,10 @@ class _Official:
             sequence=sequence,
             frame=int(number),
             action_units=units,
-            landmarks=self._five_points(file),
+            landmarks=landmarks,
             cropped=False,
             drop_reason=reason,
+            note=" ".join(filter(None, (note, other_note))) or None,
         )
 
     def _name(self, file: Path) -> str:
@@ -162,22 +167,22 @@ class _Official:
         except (ValueError, KeyError):
             return None, "garbled label"
 
-    def _units(self, file: Path) -> dict[int, float] | None:
+    def _units(self, file: Path) -> tuple[dict[int, float] | None, str | None]:
+        """The action units, or what is wrong with them."""
         try:
-            return _action_units(file)
+            return _action_units(file), None
         except ValueError as error:
-            _log.warning("%s is garbled (%s); its action units are left out.", self._name(file), error)
-            return None
+            return None, f"{self._name(file)} is garbled ({error}); its action units are left out."
 
-    def _five_points(self, frame: Path) -> tuple[float, ...] | None:
+    def _five_points(self, frame: Path) -> tuple[tuple[float, ...] | None, str | None]:
+        """The landmarks, if there are any, or what is wrong with them."""
         file = self._beside(self.landmarks, frame, "landmarks")
         if file is None:
-            return None
+            return None, None
         try:
-            return five_points(_numbers(file, 2))
+            return five_points(_numbers(file, 2)), None
         except ValueError as error:
-            _log.warning("%s is garbled (%s); its landmarks are left out.", self._name(file), error)
-            return None
+            return None, f"{self._name(file)} is garbled ({error}); its landmarks are left out."
 
     def _beside(self, tree: Path | None, frame: Path, kind: str) -> Path | None:
         """What `tree` says about `frame`, if it says anything."""

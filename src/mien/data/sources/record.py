@@ -39,6 +39,7 @@ class Record:
         cropped: whether the picture is a face that came cropped; False has the face detected and cut out.
         size: (height, width) that the set's pictures have by definition; another size is dropped. None: any.
         drop_reason: set when the reader already knows that the picture cannot be used.
+        note: what of the set's annotation had to be passed over although the picture can be used.
     """
 
     image: Path | bytes | Pixels
@@ -61,6 +62,7 @@ class Record:
     cropped: bool = True
     size: tuple[int, int] | None = None
     drop_reason: str | None = None
+    note: str | None = None
 
     @property
     def where(self) -> str:
