@@ -5,13 +5,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from mien import __version__
 from mien.data.prepared import load_prepared
@@ -21,6 +18,7 @@ from mien.errors import InputError, ManifestError
 from mien.files import replacing, write_json, write_text
 from mien.report.data_card_sections import document_of
 from mien.report.document import Document, to_markdown
+from mien.report.page import render
 
 if TYPE_CHECKING:
     from mien.report.data_figures import SampleSheet
@@ -105,26 +103,6 @@ def _write_csv(path: Path, rows: pl.DataFrame) -> None:
 
 
 def _to_html(document: Document, sheets: Sequence[SampleSheet], beside: Sequence[str]) -> str:
-    environment = Environment(
-        loader=PackageLoader("mien.report", "jinja"),
-        finalize=_unbroken,
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return render(
+        "data_card.html.jinja", styles=("data_card.css",), document=document, sheets=sheets, beside=beside
     )
-    here = files("mien.report")
-    parts = (here.joinpath("report.css"), here.joinpath("jinja", "data_card.css"))
-    # The style sheets are mien's own files and hold no value of the data.
-    style = Markup("".join(part.read_text(encoding="utf-8") for part in parts))
-    text = environment.get_template("data_card.html.jinja").render(
-        document=document, sheets=sheets, beside=beside, style=style, version=__version__
-    )
-    return text.rstrip() + "\n"
-
-
-def _unbroken(value: object) -> object:
-    # A unit alone on a line reads as a mistake; on a phone it would happen in most sentences.
-    if type(value) is not str:
-        return value
-    return value.replace(" %", "\u00a0%").replace(" px", "\u00a0px").replace(" × ", "\u00a0×\u00a0")

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import base64
 import io
-import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -27,46 +24,10 @@ from mien.data.manifest import Manifest
 from mien.data.summary import LABEL, labelled_rows
 from mien.data.summary_records import ClassSummary, DataSummary
 from mien.report.document import Drawing
+from mien.report.svg import PAGE, SERIES, SETTINGS, WIDTH, legend_label, short, to_svg
 
-INK, RULE, PAGE = "#010101", "#010102", "#010105"
-SERIES = tuple(f"#0201{i:02d}" for i in range(1, 7))
-"""Stand-ins: matplotlib knows no CSS variable, so that these are replaced in the SVG."""
-_CSS: Final = {
-    INK: "currentColor",
-    RULE: "var(--rule, #b8bec6)",
-    PAGE: "var(--page, #ffffff)",
-    **{
-        stand_in: f"var(--series-{i}, {colour})"
-        for i, (stand_in, colour) in enumerate(
-            zip(SERIES, ("#0072b2", "#c65102", "#00805d", "#a8447f", "#8a6500", "#4d4d4d"), strict=True), 1
-        )
-    },
-}
 HATCHES = ("", "////", "....")
 """The seventh set has the first one's colour and the second hatch."""
-WIDTH: Final = 4.6
-"""Inches; narrow enough for a phone."""
-_SETTINGS: Any = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "hatch.linewidth": 0.6,
-    "axes.edgecolor": RULE,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": RULE,
-    "grid.linewidth": 0.5,
-    "xtick.color": RULE,
-    "ytick.color": RULE,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "text.color": INK,
-    "legend.frameon": False,
-}
 SHEET_COLUMNS: Final = 6
 """Faces side by side on a sheet: six of 48 pixels are as wide as a phone."""
 SHEET_FACE: Final = 96
@@ -116,7 +77,7 @@ def _stacked(
 ) -> Drawing:
     totals = [sum(by_set.values()) for by_set in counts]
     places = np.arange(len(classes))
-    with rc_context(_SETTINGS):
+    with rc_context(SETTINGS):
         rows = -(-len(sets) // 2) if len(sets) > 1 else 0
         figure = Figure(figsize=(WIDTH, 0.75 + 0.27 * len(classes) + 0.2 * rows), layout="constrained")
         axes = figure.subplots()
@@ -133,14 +94,14 @@ def _stacked(
                 edgecolor=PAGE,
                 linewidth=0.8 if len(sets) > 1 else 0,
                 hatch=HATCHES[i // len(SERIES) % len(HATCHES)],
-                label=_legend(name),
+                label=legend_label(name, 30),
             )
             left += widths
         for place, total in zip(places, totals, strict=True):
             axes.annotate(
                 f"{total:,}", (total, place), (2, 0), textcoords="offset points", va="center", fontsize=7.5
             )
-        axes.set_yticks(places, [_short(one.name, 18) for one in classes])
+        axes.set_yticks(places, [short(one.name, 18) for one in classes])
         axes.set_ylim(len(classes) - 0.4, -0.6)
         axes.set_xlim(0, max(1, reach) * 1.14)
         axes.grid(visible=False, axis="y")
@@ -152,41 +113,7 @@ def _stacked(
         told = ", ".join(f"{one.name} {total:,}" for one, total in zip(classes, totals, strict=True))
         parts = ", ".join(f"{name} {sum(by_set[name] for by_set in counts):,}" for name in sets)
         alt = f"{title}, by class. {told}. By set: {parts}."
-        return Drawing(_svg(figure, f"classes-{key}", alt), alt, f"{title}: {sum(totals):,}")
-
-
-def _short(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
-
-
-def _legend(name: str) -> str:
-    # matplotlib leaves out labels that start with an underscore.
-    return " " + _short(name, 30) if name.startswith("_") else _short(name, 30)
-
-
-def _svg(figure: Figure, key: str, alt: str) -> str:
-    """The figure as one `<svg>` element: no prolog, no metadata, ids of its own, colours as CSS variables."""
-    buffer = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with rc_context({"svg.hashsalt": key}), warnings.catch_warnings():
-        # Text stays text, so a class name in a script that the measuring font lacks is drawn by the reader's
-        # own font.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    drawn = buffer.getvalue()
-    box = re.search(r'viewBox="([^"]+)"', drawn)
-    if box is None:
-        raise ValueError(f"drawing {key}: matplotlib wrote no viewBox.")
-    body = drawn[drawn.index(">", box.end()) + 1 :]
-    # matplotlib's own style sheet would apply to the whole page.
-    body = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", body, count=1, flags=re.DOTALL)
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, count=1, flags=re.DOTALL)
-    body = body.replace("xlink:href", "href")
-    body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{key}-", body)
-    body = re.sub("|".join(_CSS), lambda found: _CSS[found.group()], body)
-    style = "stroke-linejoin:round;stroke-linecap:butt"
-    head = f'<svg role="img" aria-label="{escape(alt)}" viewBox="{box[1]}" style="{style}">'
-    return head + "\n".join(line.rstrip() for line in body.splitlines() if line.strip())
+        return Drawing(to_svg(figure, f"classes-{key}", alt), alt, f"{title}: {sum(totals):,}")
 
 
 def sample_sheets(manifest: Manifest, pack: npt.NDArray[np.uint8], samples: int) -> tuple[SampleSheet, ...]:

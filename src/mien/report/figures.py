@@ -6,11 +6,7 @@ lines differ by marker and dash as well as by colour. Text stays text. The same 
 
 from __future__ import annotations
 
-import io
-import re
-import warnings
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -24,48 +20,12 @@ from matplotlib.ticker import MaxNLocator
 from mien.data import balance
 from mien.data.targets import Targets
 from mien.report.document import Drawing
+from mien.report.svg import CELL, INK, ON_CELL, SERIES, SETTINGS, WIDTH, legend_label, short, to_svg
 from mien.report.tables import Column, ViewFigures
 
-INK, RULE, CELL, ON_CELL = "#010101", "#010102", "#010103", "#010104"
-SERIES = tuple(f"#0201{i:02d}" for i in range(1, 7))
-"""Stand-ins: matplotlib knows no CSS variable, so that these are replaced in the SVG."""
-_CSS = {
-    INK: "currentColor",
-    RULE: "var(--rule, #b8bec6)",
-    CELL: "var(--cell, #08519c)",
-    ON_CELL: "var(--on-cell, #ffffff)",
-    **{
-        stand_in: f"var(--series-{i}, {colour})"
-        for i, (stand_in, colour) in enumerate(
-            zip(SERIES, ("#0072b2", "#c65102", "#00805d", "#a8447f", "#8a6500", "#4d4d4d"), strict=True), 1
-        )
-    },
-}
 MARKERS = ("o", "s", "^", "D", "v", "P")
-WIDTH = 4.6
-"""Inches; wide enough for eight class names and narrow enough for a phone."""
 MAX_CLASSES_WITH_TEXT = 12
 """Largest confusion matrix whose cells are labelled; the names of more classes would not be legible."""
-_SETTINGS: Any = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.edgecolor": RULE,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": RULE,
-    "grid.linewidth": 0.5,
-    "xtick.color": RULE,
-    "ytick.color": RULE,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "text.color": INK,
-    "legend.frameon": False,
-}
 
 
 def class_count_drawings(targets: Targets) -> tuple[Drawing, ...]:
@@ -94,7 +54,7 @@ def class_count_drawings(targets: Targets) -> tuple[Drawing, ...]:
 def _count_drawing(
     split: str, title: str, classes: Sequence[str], groups: Mapping[str, balance.Index]
 ) -> Drawing:
-    with rc_context(_SETTINGS):
+    with rc_context(SETTINGS):
         height = 0.75 + 0.19 * len(classes) * (len(groups) + 0.5) + 0.2 * (len(groups) > 1)
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         axes = figure.subplots()
@@ -103,7 +63,7 @@ def _count_drawing(
             places = np.arange(len(classes)) + (i - (len(groups) - 1) / 2) * thickness
             bars = axes.barh(places, counts, height=thickness * 0.92, color=SERIES[i], label=label)
             axes.bar_label(bars, [f"{count:,}" for count in counts], padding=2, fontsize=7.5)
-        axes.set_yticks(range(len(classes)), [_short(name, 18) for name in classes])
+        axes.set_yticks(range(len(classes)), [short(name, 18) for name in classes])
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
         axes.margins(x=0.14)
@@ -117,7 +77,7 @@ def _count_drawing(
         )
         alt = f"{title} split, images of each class. {told}."
         total = ", ".join(f"{int(counts.sum()):,} {label}" for label, counts in groups.items())
-        return Drawing(_svg(figure, f"counts-{split}", alt), alt, f"{title}: {total}")
+        return Drawing(to_svg(figure, f"counts-{split}", alt), alt, f"{title}: {total}")
 
 
 def curve_drawings(columns: Sequence[Column]) -> tuple[Drawing, ...]:
@@ -132,7 +92,7 @@ def curve_drawings(columns: Sequence[Column]) -> tuple[Drawing, ...]:
 
 
 def _curve_drawing(what: str, columns: Sequence[Column], training: str, validation: str) -> Drawing:
-    with rc_context(_SETTINGS):
+    with rc_context(SETTINGS):
         figure = Figure(figsize=(WIDTH, 2.9 + 0.2 * len(columns)), layout="constrained")
         axes = figure.subplots()
         handles = [
@@ -143,7 +103,7 @@ def _curve_drawing(what: str, columns: Sequence[Column], training: str, validati
         for i, column in enumerate(columns):
             colour, marker = SERIES[i % len(SERIES)], MARKERS[i % len(MARKERS)]
             handles.append(
-                Line2D([], [], color=colour, marker=marker, markersize=4, label=_legend(column.name))
+                Line2D([], [], color=colour, marker=marker, markersize=4, label=legend_label(column.name, 44))
             )
             for run in column.runs:
                 if run.history:
@@ -160,7 +120,7 @@ def _curve_drawing(what: str, columns: Sequence[Column], training: str, validati
         caption = f"{what.capitalize()} by epoch" + (
             "" if what == "accuracy" else "; validation: negative log-likelihood"
         )
-        return Drawing(_svg(figure, f"curves-{what}", alt), alt, caption)
+        return Drawing(to_svg(figure, f"curves-{what}", alt), alt, caption)
 
 
 def _draw_run(
@@ -207,7 +167,7 @@ def confusion_drawing(name: str, figures: ViewFigures, *, key: str, seeds: int =
     counts = np.array(figures.confusion, dtype=np.int64)
     shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
     size = len(figures.labels)
-    with rc_context({**_SETTINGS, "axes.grid": False}):
+    with rc_context({**SETTINGS, "axes.grid": False}):
         figure = Figure(figsize=(WIDTH, WIDTH), layout="constrained")
         axes = figure.subplots()
         axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal")
@@ -232,7 +192,7 @@ def confusion_drawing(name: str, figures: ViewFigures, *, key: str, seeds: int =
                     ha="center",
                     va="center",
                 )
-        names = [_short(label, 14) for label in figures.labels]
+        names = [short(label, 14) for label in figures.labels]
         axes.set_xticks(range(size), names, rotation=40, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(size), names)
         axes.tick_params(length=0)
@@ -242,7 +202,7 @@ def confusion_drawing(name: str, figures: ViewFigures, *, key: str, seeds: int =
         alt = _told_confusion(name, figures.labels, shares)
         over = f", summed over {seeds} seeds" if seeds > 1 else ""
         caption = f"{name}: percent of the labelled class, counts below{over}"
-        return Drawing(_svg(figure, key, alt), alt, caption)
+        return Drawing(to_svg(figure, key, alt), alt, caption)
 
 
 def _told_confusion(name: str, labels: Sequence[str], shares: np.ndarray[Any, np.dtype[np.float64]]) -> str:
@@ -253,37 +213,3 @@ def _told_confusion(name: str, labels: Sequence[str], shares: np.ndarray[Any, np
         mistaken = f", most often mistaken for {other} ({share:.0%})" if share else ""
         told.append(f"{label} {shares[row, row]:.0%} right{mistaken}")
     return f"Confusion matrix of {name}. {'; '.join(told)}."
-
-
-def _short(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
-
-
-def _legend(name: str) -> str:
-    # matplotlib leaves out labels that start with an underscore.
-    return " " + _short(name, 44) if name.startswith("_") else _short(name, 44)
-
-
-def _svg(figure: Figure, key: str, alt: str) -> str:
-    """The figure as one `<svg>` element: no prolog, no metadata, ids of its own, colours as CSS variables."""
-    buffer = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with rc_context({"svg.hashsalt": key}), warnings.catch_warnings():
-        # Text stays text, so a class name in a script that the measuring font lacks is drawn by the reader's
-        # own font.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    drawn = buffer.getvalue()
-    box = re.search(r'viewBox="([^"]+)"', drawn)
-    if box is None:
-        raise ValueError(f"drawing {key}: matplotlib wrote no viewBox.")
-    body = drawn[drawn.index(">", box.end()) + 1 :]
-    # matplotlib's own style sheet would apply to the whole page.
-    body = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", body, count=1, flags=re.DOTALL)
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, count=1, flags=re.DOTALL)
-    body = body.replace("xlink:href", "href")
-    body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{key}-", body)
-    body = re.sub("|".join(_CSS), lambda found: _CSS[found.group()], body)
-    style = "stroke-linejoin:round;stroke-linecap:butt"
-    head = f'<svg role="img" aria-label="{escape(alt)}" viewBox="{box[1]}" style="{style}">'
-    return head + "\n".join(line.rstrip() for line in body.splitlines() if line.strip())

@@ -5,16 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 from mien import __version__
 from mien.files import write_json, write_text
 from mien.report.document import Document, Section, to_markdown
+from mien.report.page import render
 from mien.report.published import TABLE_2, TEXT
 from mien.report.runs import read_runs
 from mien.report.sections import document_of
@@ -69,20 +66,7 @@ def to_html(document: Document, *, twins: Sequence[str] = ()) -> str:
         document: what it says; every text is escaped, drawings are written as they are.
         twins: names of files beside the page that hold the same.
     """
-    here = files("mien.report")
-    environment = Environment(
-        finalize=_unbroken, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    # The style sheet is mien's own file and holds no value of a run.
-    style = Markup(here.joinpath("report.css").read_text(encoding="utf-8"))
-    template = environment.from_string(here.joinpath("report.html.jinja").read_text(encoding="utf-8"))
-    text = template.render(document=document, twins=twins, style=style, version=__version__, Markup=Markup)
-    return text.rstrip() + "\n"
-
-
-def _unbroken(value: object) -> object:
-    # A percent sign alone on a line reads as a mistake; on a phone it would happen in most sentences.
-    return value.replace(" %", "\u00a0%") if type(value) is str else value
+    return render("report.html.jinja", document=document, twins=twins)
 
 
 def report_values(

@@ -10,14 +10,11 @@ import dataclasses
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from PIL import Image
 
 from mien import __version__
@@ -25,6 +22,7 @@ from mien.files import write_json, write_text
 from mien.report.data_card_wording import DASH, joined, percent
 from mien.report.document import Block, Document, Section, Table, Text, to_markdown
 from mien.report.label_noise_figures import LOWEST, AnnotationCheck, DoubtfulLabel, LabelNoise
+from mien.report.page import render
 from mien.report.wording import percent_interval
 
 NAME: Final = "label_noise"
@@ -324,24 +322,10 @@ def _shown(one: DoubtfulLabel, face: npt.NDArray[np.uint8]) -> _Shown:
 
 
 def _to_html(document: Document, gallery: Sequence[_Shown], beside: Sequence[str]) -> str:
-    environment = Environment(
-        loader=PackageLoader("mien.report", "jinja"),
-        finalize=_unbroken,
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return render(
+        "label_noise.html.jinja",
+        styles=("label_noise.css",),
+        document=document,
+        gallery=gallery,
+        beside=beside,
     )
-    here = files("mien.report")
-    parts = (here.joinpath("report.css"), here.joinpath("jinja", "label_noise.css"))
-    # The style sheets are mien's own files and hold no value of the data.
-    style = Markup("".join(part.read_text(encoding="utf-8") for part in parts))
-    text = environment.get_template("label_noise.html.jinja").render(
-        document=document, gallery=gallery, beside=beside, style=style, version=__version__
-    )
-    return text.rstrip() + "\n"
-
-
-def _unbroken(value: object) -> object:
-    # A unit alone on a line reads as a mistake; on a phone it would happen in most sentences.
-    return value.replace(" %", "\u00a0%") if type(value) is str else value
