@@ -12,7 +12,7 @@ of summation, nor thereby on the number of threads or on how the faces are slice
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import ceil, log, log2, pi
+from math import acos, ceil, log, log2, pi
 from typing import Final
 
 import numpy as np
@@ -42,8 +42,8 @@ _RECALL: Final = 0.95
 _BUCKET: Final = 16
 """Most members of a bucket that one query looks at; in a larger one, its neighbours in sorted order."""
 _SPARE_BITS: Final = 3
-_MOST_BITS: Final = 20
-"""So that the starts of all buckets take little memory beside the faces."""
+_MOST_BUCKETS: Final = 1 << 24
+"""Over all tables; each takes four bytes."""
 _GATHERED: Final = 1 << 15
 _HASHED: Final = 1 << 12
 _TIE_BITS: Final = 26
@@ -130,6 +130,11 @@ def mirrored(descriptions: Floats) -> Floats:
     return flipped
 
 
+def _tables(bits: int, correlation: float) -> int:
+    agree = (1 - acos(correlation) / pi) ** bits
+    return ceil(log(1 - _RECALL) / log(1 - agree))
+
+
 class HashTables:
     """Hash tables of descriptions, and the look-up in them.
 
@@ -144,9 +149,10 @@ class HashTables:
 
     def __init__(self, descriptions: Floats, *, correlation: float, seed: int = 0) -> None:
         count = max(len(descriptions), 1)
-        self.bits = min(ceil(log2(count)) + _SPARE_BITS, _MOST_BITS)
-        agree = (1 - np.arccos(correlation) / pi) ** self.bits
-        self.tables = ceil(log(1 - _RECALL) / log(1 - agree))
+        self.bits = ceil(log2(count)) + _SPARE_BITS
+        while (tables := _tables(self.bits, correlation)) << self.bits > _MOST_BUCKETS:
+            self.bits -= 1
+        self.tables = tables
         self._planes = self._hyperplanes(seed)
         self._descriptions = descriptions
         self._places = np.empty((self.tables, len(descriptions)), dtype=np.int64)
