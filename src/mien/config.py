@@ -192,8 +192,8 @@ class ModelConfig:
     """The network."""
 
     name: str = "compact_swin"
-    """`compact_swin` (built from the dimensions below) or any Swin that timm knows, such as
-    `swin_tiny_patch4_window7_224`."""
+    """`compact_swin` (built from the dimensions below), any Swin that timm knows, such as
+    `swin_tiny_patch4_window7_224`, or a comparator: `resnet50`, `vit_se`, `efficientnet_b2`, `dan`."""
     size: int = 48
     """Side of the input, in pixels; faces of another size are resized."""
     channels: Literal[1, 3] = 1

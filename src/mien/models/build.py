@@ -9,13 +9,14 @@ from torch import nn
 
 from mien.config import ModelConfig
 from mien.errors import InputError
+from mien.models.baselines import BASELINES, build_baseline
 from mien.models.swin import ExpressionSwin, build_encoder
 from mien.models.weights import hub_failure, load_starting_weights
 
 
 def build_model(
     config: ModelConfig, classes: int, *, labels: Sequence[str] = (), starting_weights: bool = True
-) -> ExpressionSwin:
+) -> nn.Module:
     """The network of a config, on the CPU, in training mode.
 
     Args:
@@ -35,14 +36,17 @@ def build_model(
         )
     # timm reports a missing network, a missing repository and missing weights by different exceptions.
     try:
-        encoder = build_encoder(config, hub_weights=from_hub)
+        model: nn.Module
+        if config.name in BASELINES:
+            model = build_baseline(config, classes, hub_weights=from_hub)
+        else:
+            model = ExpressionSwin(build_encoder(config, hub_weights=from_hub), classes, config.se)
     except InputError:
         raise
     except Exception as error:
         if from_hub:
             raise hub_failure(config.name, error) from error
         raise InputError(f"model: {config.name} cannot be built at {config.size} px ({error}).") from error
-    model = ExpressionSwin(encoder, classes, config.se)
     if starting_weights and config.pretrained not in (None, "hub"):
         load_starting_weights(model, Path(str(config.pretrained)), labels)
     return model

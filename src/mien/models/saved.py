@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from mien.config import RunConfig, run_config_from
 from mien.errors import InputError
 from mien.models.build import build_model
-from mien.models.swin import ExpressionSwin
 from mien.models.weights import BEST, load_weights
 
 CONFIG = "config.json"
@@ -52,7 +53,7 @@ class SavedRun:
             return False
         return len(history.read_text(encoding="utf-8").splitlines()) >= self.config.train.epochs
 
-    def model(self) -> ExpressionSwin:
+    def model(self) -> nn.Module:
         """The network with the weights that validation chose, on the CPU, in evaluation mode.
 
         Raises:

@@ -72,10 +72,13 @@ def load_starting_weights(model: nn.Module, source: Path, labels: Sequence[str])
     path = weights_path(source)
     tensors = read_tensors(path)
     if not any(name.startswith("encoder.") for name in tensors):
-        # timm's own file: it knows neither our prefix, nor our head, nor an SE block.
+        # timm's own file: it knows neither our prefix nor our head, nor what lies between the two.
         tensors = {
-            f"encoder.{name}": value for name, value in tensors.items() if not name.startswith("head.")
+            f"encoder.{name}": value
+            for name, value in tensors.items()
+            if not name.startswith(("head.", "fc.", "classifier."))
         }
+        tensors |= {n: value for n, value in model.state_dict().items() if not n.startswith("encoder.")}
     own = model.state_dict()
     record = path.parent / "run.json"
     theirs = json.loads(record.read_text(encoding="utf-8"))["labels"] if record.is_file() else None

@@ -159,14 +159,16 @@ class TrainingLoop:
         batch = self.batches.batch(positions)
         x, targets = self._input(batch)
         hits: list[Tensor] = []
+        has_own_loss = getattr(self.network, "has_own_loss", False)
 
         def closure() -> Tensor:
             self.optimizer.zero_grad()
-            logits = self.model(x)
+            logits, own_loss = self.model(x, targets) if has_own_loss else (self.model(x), 0.0)
             hits.append((logits.detach().argmax(1) == targets.argmax(1)).sum())
             if config.training_set.balance == "logit_adjustment":
                 logits = logits + self.log_prior
             loss = F.cross_entropy(logits, targets, label_smoothing=config.train.label_smoothing)
+            loss = loss + own_loss
             self.fabric.backward(loss)
             return loss.detach()
 
