@@ -265,13 +265,32 @@ class AugmentConfig:
 class SAMConfig:
     """Sharpness-aware minimization (Foret et al., 2021; section 3.6)."""
 
+    method: Literal["sam", "looksam", "esam", "msam"] = "sam"
+    """`sam` takes two passes a step; its cheaper relatives: `looksam` climbs every `every` steps (Liu et al.,
+    2022), `esam` with some weights and images (Du et al., 2022), `msam` along the momentum, in one pass
+    (Becker et al., 2024)."""
     rho: float = 0.0
     """Radius of the perturbation; 0 trains with the base optimizer alone."""
     adaptive: bool = False
-    """Scale the perturbation by the weights (ASAM, Kwon et al., 2021); use about ten times the rho."""
+    """Scale the perturbation by the weights (ASAM, Kwon et al., 2021); use about ten times the rho. Not with
+    `msam`."""
+    every: int = 5
+    """Steps from one climb to the next; `looksam` only."""
+    alpha: float = 0.7
+    """Weight of the remembered climb in the steps between; 0 forgets it. `looksam` only."""
+    beta: float = 0.5
+    """Share of the weight tensors that are perturbed; `esam` only."""
+    gamma: float = 0.5
+    """Share of the images in the second pass, those whose loss rises most; `esam` only."""
 
     def __post_init__(self) -> None:
-        _within(self, 0, inf, "rho", ends="[)")
+        _within(self, 0, inf, "rho", "alpha", ends="[)")
+        _within(self, 1, inf, "every")
+        _within(self, 0, 1, "beta", "gamma", ends="(]")
+        if self.adaptive and self.method == "msam":
+            raise InputError(
+                "sam.adaptive does not go with sam.method msam, which climbs along the momentum."
+            )
 
 
 @dataclass(frozen=True)
@@ -298,6 +317,11 @@ class OptimConfig:
     """Epochs between two falls of the step schedule."""
     gamma: float = 0.1
     """Factor of a fall of the step schedule."""
+    layer_decay: float = 1.0
+    """Factor of the learning rate from each layer of the encoder to the one below it, for fine-tuning (Bao et
+    al., 2022: 0.65 to 0.9); 1 gives all layers the same rate."""
+    frozen_epochs: float = 0.0
+    """Epochs at the start in which only the head and the SE block learn, for fine-tuning."""
     clip_norm: float | None = None
     """Largest gradient norm; with SAM it is applied before the second step only, since the first is
     normalised."""
@@ -307,7 +331,8 @@ class OptimConfig:
     def __post_init__(self) -> None:
         _within(self, 0, inf, "gamma", "clip_norm", ends="()")
         _within(self, 0, 1, "momentum", ends="[)")
-        _within(self, 0, inf, "lr", "weight_decay", "warmup_epochs", "final_lr")
+        _within(self, 0, inf, "lr", "weight_decay", "warmup_epochs", "final_lr", "frozen_epochs")
+        _within(self, 0, 1, "layer_decay", ends="(]")
         _within(self, 1, inf, "step_epochs")
 
 

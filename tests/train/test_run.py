@@ -22,9 +22,11 @@ from mien.data.prepared import load_prepared
 from mien.errors import CheckpointError, InputError, TrainingDiverged
 from mien.evaluate.run import evaluate_run
 from mien.evaluate.split import read_evaluation, read_logits
+from mien.models.build import build_model
 from mien.models.saved import read_run
 from mien.progress import Reporter
 from mien.train import loop as loop_module
+from mien.train.checkpoint import LAST
 from mien.train.run import CARD, model_card, resume_run, train_run
 
 SLOWED = """
@@ -293,3 +295,33 @@ def test_data_that_has_changed_since_is_refused_on_resume(trained: Path, tmp_pat
     prepare("drawn", other, PrepareConfig(drawn=DrawnConfig(120), seed=9))
     with pytest.raises(InputError, match="its manifest is not the one"):
         resume_run(trained, reporter=Reporter(quiet=True), data=other)
+
+
+@pytest.mark.parametrize("method", ["looksam", "esam", "msam"])
+def test_a_relative_of_sam_trains_by_config(
+    method: str, tiny: RunConfig, drawn_folder: Path, tmp_path: Path
+) -> None:
+    sam = dataclasses.replace(tiny.optim.sam, method=method, rho=0.02, every=2)
+    config = dataclasses.replace(tiny, optim=dataclasses.replace(tiny.optim, sam=sam))
+    train_run(config, drawn_folder, tmp_path / "run", reporter=Reporter(quiet=True))
+    history = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    assert history[1]["train_loss"] < history[0]["train_loss"]
+
+
+def test_a_frozen_encoder_learns_nothing_until_its_epochs_are_over(
+    tiny: RunConfig, drawn_folder: Path, tmp_path: Path
+) -> None:
+    weights = []
+    for epochs in (1, 2):
+        optim = dataclasses.replace(tiny.optim, frozen_epochs=1.0)
+        loop = dataclasses.replace(tiny.train, epochs=epochs, ema=0.0)
+        config = dataclasses.replace(tiny, optim=optim, train=loop)
+        train_run(config, drawn_folder, tmp_path / str(epochs), reporter=Reporter(quiet=True))
+        weights.append(load_file(tmp_path / str(epochs) / LAST))
+    torch.manual_seed(tiny.train.seed)
+    start = build_model(tiny.model, 8).state_dict()
+    encoder = [name for name in start if name.startswith("encoder.") and name.endswith("weight")]
+    assert len(encoder) > 10
+    assert all(torch.equal(weights[0][f"model.{name}"], start[name]) for name in encoder)
+    assert not torch.equal(weights[0]["model.head.weight"], start["head.weight"])
+    assert not any(torch.equal(weights[1][f"model.{name}"], start[name]) for name in encoder)

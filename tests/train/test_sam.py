@@ -1,4 +1,7 @@
 import copy
+import gc
+from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -80,8 +83,9 @@ def test_rho_to_zero_is_the_base_optimizer(rho: float, base: type[torch.optim.Op
         _closure(plain, reference, x, y)()
         reference.step()
         sam.step(_closure(wrapped, sam, x, y))
+    tolerance = {"rtol": 0.0, "atol": 0.0} if rho == 0 else {"rtol": 1e-5, "atol": 1e-6}
     for a, b in zip(plain.parameters(), wrapped.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(a, b, **tolerance)
 
 
 @pytest.mark.parametrize("adaptive", [False, True])
@@ -200,6 +204,224 @@ def test_a_gradient_that_is_not_finite_is_refused_and_changes_nothing() -> None:
     with pytest.raises(FloatingPointError):
         sam.step(closure)  # type: ignore[arg-type]
     assert torch.equal(module.w.detach(), torch.ones(2))
+
+
+def test_weights_at_zero_give_asam_no_direction_and_the_base_steps() -> None:
+    module, sam, _ = _quadratic([1.0, 1.0], [0.0, 0.0], rho=0.5, adaptive=True)
+
+    def closure() -> torch.Tensor:
+        sam.zero_grad()
+        loss = module.w.sum()
+        loss.backward()
+        return loss
+
+    sam.step(closure)
+    torch.testing.assert_close(module.w.detach(), torch.tensor([-0.1, -0.1]))
+
+
+def test_a_second_gradient_that_is_not_finite_changes_neither_weights_nor_state() -> None:
+    module = nn.Linear(2, 1)
+    sam = SAM(torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9), module, rho=0.5)
+    passes = 0
+
+    def closure() -> torch.Tensor:
+        nonlocal passes
+        passes += 1
+        sam.zero_grad()
+        loss = module(torch.ones(1, 2)).sum() * (float("nan") if passes == 4 else 1.0)
+        loss.backward()
+        return loss
+
+    sam.step(closure)
+    weights, state = copy.deepcopy(module.state_dict()), copy.deepcopy(sam.state_dict()["state"])
+    with pytest.raises(FloatingPointError):
+        sam.step(closure)
+    assert passes == 4
+    assert all(torch.equal(value, module.state_dict()[name]) for name, value in weights.items())
+    for index, entry in state.items():
+        assert torch.equal(entry["momentum_buffer"], sam.state_dict()["state"][index]["momentum_buffer"])
+
+
+def test_a_sparse_gradient_is_refused() -> None:
+    module = nn.Embedding(4, 2, sparse=True)
+    sam = SAM(torch.optim.SGD(module.parameters(), lr=0.1), module, rho=0.5)
+    before = module.weight.detach().clone()
+
+    def closure() -> torch.Tensor:
+        sam.zero_grad()
+        loss = module(torch.tensor([1])).sum()
+        loss.backward()
+        return loss
+
+    with pytest.raises(TypeError, match="sparse"):
+        sam.step(closure)
+    assert torch.equal(module.weight.detach(), before)
+
+
+def test_groups_keep_their_rates_and_what_has_no_gradient_takes_no_part() -> None:
+    module = nn.Module()
+    module.a, module.b, module.idle = (nn.Parameter(torch.tensor([x])) for x in (3.0, 4.0, 5.0))
+    groups = [{"params": [module.a], "lr": 0.1}, {"params": [module.idle, module.b], "lr": 0.01}]
+    sam = SAM(torch.optim.SGD(groups, lr=1.0, momentum=0.9), module, rho=0.5)
+
+    def closure() -> torch.Tensor:
+        sam.zero_grad()
+        loss = 0.5 * (module.a**2 + module.b**2).sum()
+        loss.backward()
+        return loss
+
+    sam.step(closure)
+    # g = (3, 4), e = (0.3, 0.4): one norm over both groups.
+    torch.testing.assert_close(module.a.detach(), torch.tensor([3.0 - 0.1 * 3.3]))
+    torch.testing.assert_close(module.b.detach(), torch.tensor([4.0 - 0.01 * 4.4]))
+    assert module.idle.item() == 5.0
+    assert module.idle not in sam.state
+
+
+def test_hooks_run_once_a_step() -> None:
+    module, sam, closure = _quadratic([1.0, 4.0], [3.0, 1.0], rho=0.5)
+    seen: list[str] = []
+    sam.register_step_pre_hook(lambda *_: seen.append(f"before {module.w[1].item():.2f}"))
+    sam.register_step_post_hook(lambda *_: seen.append(f"after {module.w[1].item():.2f}"))
+    sam.step(closure)  # type: ignore[arg-type]
+    assert seen == ["before 1.00", "after 0.44"]
+
+
+def test_an_added_group_is_stepped_and_loading_into_the_base_reaches_the_wrapper() -> None:
+    _, sam, closure = _quadratic([1.0, 4.0], [3.0, 1.0], rho=0.0)
+    extra = nn.Parameter(torch.ones(1))
+    sam.add_param_group({"params": [extra], "lr": 0.5})
+
+    def both() -> torch.Tensor:
+        closure()  # type: ignore[operator]
+        extra.grad = torch.ones(1)
+        return extra.detach().sum()
+
+    sam.step(both)
+    assert extra.item() == pytest.approx(0.5)
+    sam.base.load_state_dict(sam.state_dict())
+    assert sam.param_groups is sam.base.param_groups
+    assert sam.state is sam.base.state
+
+
+def test_an_autocast_around_the_whole_step_sees_the_weights_move() -> None:
+    def trained(outside: bool) -> torch.Tensor:
+        torch.manual_seed(0)
+        model = nn.Linear(8, 4)
+        sam = SAM(torch.optim.SGD(model.parameters(), lr=0.1), model, rho=1.0)
+        x = torch.randn(16, 8)
+
+        def closure() -> torch.Tensor:
+            sam.zero_grad()
+            with nullcontext() if outside else torch.autocast("cpu", torch.bfloat16):
+                loss = model(x).float().square().mean()
+            loss.backward()
+            return loss
+
+        with torch.autocast("cpu", torch.bfloat16) if outside else nullcontext():
+            sam.step([closure, closure])
+        return model.weight.detach()
+
+    torch.testing.assert_close(trained(outside=True), trained(outside=False), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_the_second_pass_holds_one_copy_of_the_weights_more(adaptive: bool) -> None:
+    size = 12_347
+    module = nn.Module()
+    module.w = nn.Parameter(torch.ones(size))
+    sam = SAM(torch.optim.SGD(module.parameters(), lr=0.1), module, rho=0.5, adaptive=adaptive)
+    held: list[int] = []
+
+    def closure() -> torch.Tensor:
+        sam.zero_grad()
+        tensors = [t for t in gc.get_objects() if type(t) in (torch.Tensor, nn.Parameter)]
+        held.append(len({t.data_ptr() for t in tensors if t.numel() == size}))
+        loss = module.w.square().sum()
+        loss.backward()
+        return loss
+
+    sam.step(closure)
+    assert held == [1, 2]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_both_passes_draw_the_same_masks_on_a_gpu() -> None:
+    model = nn.Sequential(nn.Dropout(0.5), nn.Linear(50, 2)).cuda()
+    sam = SAM(torch.optim.SGD(model.parameters(), lr=0.0), model, rho=0.05)
+    drawn: list[torch.Tensor] = []
+    model[0].register_forward_hook(lambda _m, _i, out: drawn.append(out.detach() != 0))
+    sam.step(_closure(model, sam, torch.ones(4, 50).cuda(), torch.tensor([0, 1, 0, 1]).cuda()))
+    assert len(drawn) == 2
+    assert torch.equal(drawn[0], drawn[1])
+
+
+def _micro_batch(sam: SAM, w: nn.Parameter, curvatures: list[list[float]]) -> Callable[[], torch.Tensor]:
+    """One image a row: losses 1/2 sum a w^2."""
+    a = torch.tensor(curvatures)
+
+    def closure() -> torch.Tensor:
+        sam.zero_grad()
+        losses = 0.5 * (a * w**2).sum(1)
+        losses.mean().backward()
+        return losses
+
+    return closure
+
+
+def test_micro_batches_climb_by_their_own_gradients() -> None:
+    module, sam, _ = _quadratic([0.0, 0.0], [3.0, 1.0], rho=0.5)
+    loss = sam.step(
+        [
+            _micro_batch(sam, module.w, [[1.0, 4.0]]),
+            _micro_batch(sam, module.w, [[4.0, 5.0], [0.0, 5.0], [4.0, 5.0], [0.0, 5.0]]),
+        ]
+    )
+    # First: g = (3, 4), e = (0.3, 0.4), gradient there (3.3, 5.6). Second, mean curvature (2, 5): g = (6, 5),
+    # ||g|| = sqrt(61), e = 0.5 (6, 5) / sqrt(61), gradient there (2, 5) (w + e). Images 1 and 4.
+    second = torch.tensor([2.0, 5.0]) * (torch.tensor([3.0, 1.0]) + 0.5 * torch.tensor([6.0, 5.0]) / 61**0.5)
+    mean = (torch.tensor([3.3, 5.6]) + 4 * second) / 5
+    torch.testing.assert_close(module.w.detach(), torch.tensor([3.0, 1.0]) - 0.1 * mean)
+    assert float(loss) == pytest.approx((6.5 + 2 * (18 + 2.5) + 2 * 2.5) / 5)
+
+
+def test_scalar_losses_weigh_the_same() -> None:
+    module, sam, _ = _quadratic([0.0, 0.0], [3.0, 1.0], rho=0.0)
+    first = _micro_batch(sam, module.w, [[1.0, 4.0]])
+    second = _micro_batch(sam, module.w, [[4.0, 5.0], [0.0, 5.0]])
+    loss = sam.step([lambda: first().mean(), lambda: second().mean()])
+    torch.testing.assert_close(
+        module.w.detach(), torch.tensor([3 - 0.1 * (3 + 6) / 2, 1 - 0.1 * (4 + 5) / 2])
+    )
+    assert float(loss) == pytest.approx((6.5 + 11.5) / 2)
+
+
+def test_accumulated_micro_batches_are_the_whole_batch_where_nothing_climbs() -> None:
+    whole, parts = _swin(), _swin()
+    one = SAM(torch.optim.SGD(whole.parameters(), lr=0.1, momentum=0.9), whole, rho=0.0)
+    several = SAM(torch.optim.SGD(parts.parameters(), lr=0.1, momentum=0.9), parts, rho=0.0)
+
+    def closure(model: nn.Module, sam: SAM, x: torch.Tensor, y: torch.Tensor) -> Callable[[], torch.Tensor]:
+        def run() -> torch.Tensor:
+            sam.zero_grad()
+            losses = F.cross_entropy(model(x), y, reduction="none")
+            losses.mean().backward()
+            return losses
+
+        return run
+
+    for x, y in _batches(3):
+        a = one.step(closure(whole, one, x, y))
+        b = several.step([closure(parts, several, x[:1], y[:1]), closure(parts, several, x[1:], y[1:])])
+        assert float(a) == pytest.approx(float(b), rel=1e-5)
+    for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_a_step_without_closures_is_refused() -> None:
+    _, sam, _ = _quadratic([1.0], [1.0], rho=0.5)
+    with pytest.raises(ValueError, match="no closure"):
+        sam.step([])
 
 
 def test_the_first_pass_is_entered_once_and_clipping_comes_before_the_step_only() -> None:

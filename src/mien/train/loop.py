@@ -34,7 +34,13 @@ from mien.models.saved import EVALUATION, HISTORY
 from mien.models.weights import BEST
 from mien.progress import Bar, Reporter
 from mien.train.checkpoint import LAST, Position, load_state, save_state, write_tensors
-from mien.train.optim import build_optimizer, learning_rate, set_learning_rate
+from mien.train.optim import (
+    build_optimizer,
+    freeze_encoder,
+    is_encoder_frozen,
+    learning_rate,
+    set_learning_rate,
+)
 
 CHECKPOINT_SECONDS = 300.0
 """Longest time between two checkpoints within an epoch."""
@@ -130,6 +136,7 @@ class TrainingLoop:
         saved = time.monotonic()
         while position.step < self.batches.steps_per_epoch:
             began = time.monotonic()
+            self._freeze()
             loss, correct, count = self._step(order[position.step])
             position.step += 1
             position.loss_sum += loss * count
@@ -148,6 +155,13 @@ class TrainingLoop:
             if stopped:
                 interrupt.end(self.run)
 
+    def _freeze(self) -> None:
+        """Keep the encoder from learning in the first epochs, where the config says so."""
+        config, steps = self.config.optim, self.batches.steps_per_epoch
+        if config.frozen_epochs:
+            step = self.position.epoch * steps + self.position.step
+            freeze_encoder(self.network, is_encoder_frozen(config, step, steps))
+
     def _step(self, positions: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[float, int, int]:
         position, config = self.position, self.config
         step = position.epoch * self.batches.steps_per_epoch + position.step
@@ -159,18 +173,16 @@ class TrainingLoop:
         batch = self.batches.batch(positions)
         x, targets = self._input(batch)
         hits: list[Tensor] = []
-        has_own_loss = getattr(self.network, "has_own_loss", False)
 
-        def closure() -> Tensor:
-            self.optimizer.zero_grad()
-            logits, own_loss = self.model(x, targets) if has_own_loss else (self.model(x), 0.0)
-            hits.append((logits.detach().argmax(1) == targets.argmax(1)).sum())
-            if config.training_set.balance == "logit_adjustment":
-                logits = logits + self.log_prior
-            loss = F.cross_entropy(logits, targets, label_smoothing=config.train.label_smoothing)
-            loss = loss + own_loss
-            self.fabric.backward(loss)
-            return loss.detach()
+        def closure(rows: Tensor | None = None, *, backward: bool = True) -> Tensor:
+            faces, wanted = (x, targets) if rows is None else (x[rows], targets[rows])
+            logits, losses, own_loss = self._losses(faces, wanted)
+            if not hits:
+                hits.append((logits.detach().argmax(1) == wanted.argmax(1)).sum())
+            if backward:
+                self.optimizer.zero_grad()
+                self.fabric.backward(losses.mean() + own_loss)
+            return losses.detach()
 
         try:
             loss = float(self.optimizer.step(closure))
@@ -186,6 +198,23 @@ class TrainingLoop:
         if self.average is not None:
             self.average.update(self.network, step=step)
         return loss, int(hits[0]), len(batch.rows)
+
+    def _losses(self, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor | float]:
+        """Logits [B, K], each image's cross-entropy [B], and what the network itself adds to the mean."""
+        own_loss: Tensor | float = 0.0
+        if getattr(self.network, "has_own_loss", False):
+            logits, own_loss = self.model(x, targets)
+        else:
+            logits = self.model(x)
+        adjusted = logits
+        if self.config.training_set.balance == "logit_adjustment":
+            adjusted = logits + self.log_prior
+        smoothing = self.config.train.label_smoothing
+        return (
+            logits,
+            F.cross_entropy(adjusted, targets, reduction="none", label_smoothing=smoothing),
+            own_loss,
+        )
 
     def _learning_rate(self, step: int) -> float:
         return learning_rate(self.config.optim, step, self.batches.steps_per_epoch, self.config.train.epochs)

@@ -8,11 +8,14 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from timm.models import group_parameters
 from torch import nn
 from torch.optim import Optimizer
 
-from mien.config import OptimConfig
+from mien.config import OptimConfig, SAMConfig
+from mien.errors import InputError
 from mien.train.sam import SAM
+from mien.train.sam_relatives import ESAM, LookSAM, MomentumSAM
 
 
 def build_optimizer(
@@ -21,26 +24,19 @@ def build_optimizer(
     *,
     first_pass: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> SAM:
-    """The base optimizer with SAM around it; at `sam.rho` 0 the wrapper only calls the closure and steps.
-
-    Biases, norms and relative position tables are not decayed: they have one dimension, or say how far apart
-    two tokens are, and pulling them to zero has no meaning.
+    """The base optimizer with SAM or a relative around it; at `sam.rho` 0 the wrapper only calls the closure
+    and steps.
 
     Args:
         model: the network.
-        config: optimizer, weight decay, SAM.
+        config: optimizer, weight decay, layer-wise decay of the rate, SAM.
         first_pass: see `SAM`.
+
+    Raises:
+        InputError: the config does not fit the model, or momentum-SAM an optimizer without momentum.
     """
-    decayed: list[nn.Parameter] = []
-    kept: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            is_kept = parameter.ndim <= 1 or "relative_position_bias_table" in name
-            (kept if is_kept else decayed).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": kept, "weight_decay": 0.0},
-    ]
+    groups = parameter_groups(model, config)
+    parameters = [p for group in groups for p in group["params"]]
     base: Optimizer
     if config.name == "sgd":
         base = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, foreach=True)
@@ -49,11 +45,103 @@ def build_optimizer(
 
     def clip() -> None:
         if config.clip_norm is not None:
-            nn.utils.clip_grad_norm_([*decayed, *kept], config.clip_norm)
+            nn.utils.clip_grad_norm_(parameters, config.clip_norm)
 
-    return SAM(
-        base, model, rho=config.sam.rho, adaptive=config.sam.adaptive, first_pass=first_pass, before_step=clip
-    )
+    return _around(base, model, config.sam, first_pass=first_pass, before_step=clip)
+
+
+def _around(base: Optimizer, model: nn.Module, config: SAMConfig, **hooks: Any) -> SAM:
+    climb = {"rho": config.rho, "adaptive": config.adaptive, **hooks}
+    if config.method == "looksam":
+        return LookSAM(base, model, every=config.every, alpha=config.alpha, **climb)
+    if config.method == "esam":
+        return ESAM(base, model, beta=config.beta, gamma=config.gamma, **climb)
+    if config.method == "msam":
+        try:
+            return MomentumSAM(base, model, rho=config.rho, **hooks)
+        except ValueError:
+            raise InputError(
+                "sam.method msam climbs along the momentum; set optim.momentum above 0."
+            ) from None
+    return SAM(base, model, **climb)
+
+
+UNDECAYED = ("relative_position_bias_table", "pos_embed", "cls_token", "centres")
+"""Ends of the names of tables that are not decayed: positions, the class token, DAN's class centres."""
+
+
+def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
+    """The groups of an optimizer: the parameters that are trained, their weight decay, their rate.
+
+    Biases, norms and the tables of `UNDECAYED` are not decayed: they have one dimension, or say where
+    something is, and pulling them to zero has no meaning.
+
+    Returns:
+        Groups with `params`, `weight_decay`, `lr`, and `lr_scale`, which `set_learning_rate` heeds: with a
+        `layer_decay` below 1 (Clark et al., ICLR 2020; Bao et al., ICLR 2022) it is `layer_decay` to the
+        number of layers between a layer and the head. Two groups without it, decayed first.
+
+    Raises:
+        InputError: there is a layer decay, and the model's encoder does not say what its layers are.
+    """
+    depths = {} if config.layer_decay == 1 else layer_depths(model)
+    head = max(depths.values(), default=0)
+    members: dict[tuple[int, bool], list[nn.Parameter]] = {(head, False): [], (head, True): []}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            undecayed = parameter.ndim <= 1 or name.endswith(UNDECAYED)
+            members.setdefault((depths.get(name, head), undecayed), []).append(parameter)
+    groups = []
+    for (depth, undecayed), parameters in members.items():
+        scale = config.layer_decay ** (head - depth)
+        decay = 0.0 if undecayed else config.weight_decay
+        groups.append(
+            {"params": parameters, "weight_decay": decay, "lr": config.lr * scale, "lr_scale": scale}
+        )
+    return groups
+
+
+def layer_depths(model: nn.Module) -> dict[str, int]:
+    """How deep each parameter lies: the encoder's stem 0, its blocks 1, 2, ..., all outside of it (the head,
+    the SE block) one more than the last block. Layers are counted as timm does.
+
+    Raises:
+        InputError: the model has no timm network as its `encoder`.
+    """
+    encoder: Any = getattr(model, "encoder", None)
+    if not hasattr(encoder, "group_matcher"):
+        raise InputError(
+            f"optim.layer_decay: {type(model).__name__} has no layers that timm could tell apart."
+        )
+    inside: dict[str, int] = group_parameters(encoder, encoder.group_matcher(), reverse=True)
+    depths = {f"encoder.{name}": depth for name, depth in inside.items()}
+    top = max(inside.values()) + 1
+    return {name: depths.get(name, top) for name, _ in model.named_parameters()}
+
+
+def is_encoder_frozen(config: OptimConfig, step: int, steps_per_epoch: int) -> bool:
+    """Whether a step, counted from 0 over the whole run, trains only the head and the SE block."""
+    return step < config.frozen_epochs * steps_per_epoch
+
+
+def freeze_encoder(model: nn.Module, frozen: bool) -> None:
+    """Make the encoder of a model in training mode a fixed feature extractor, or let it learn.
+
+    Frozen it is in evaluation mode, so that BatchNorm statistics stay and stochastic depth draws nothing, and
+    takes no gradient, so that no optimizer, SAM among them, moves it or builds state for it.
+
+    Args:
+        model: a network with an `encoder`.
+        frozen: off undoes it.
+
+    Raises:
+        InputError: the model has no `encoder`.
+    """
+    encoder = getattr(model, "encoder", None)
+    if not isinstance(encoder, nn.Module):
+        raise InputError(f"optim.frozen_epochs: {type(model).__name__} has no encoder to freeze.")
+    encoder.train(not frozen)
+    encoder.requires_grad_(not frozen)
 
 
 def learning_rate(config: OptimConfig, step: int, steps_per_epoch: int, epochs: int) -> float:
@@ -74,6 +162,6 @@ def learning_rate(config: OptimConfig, step: int, steps_per_epoch: int, epochs: 
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    """Set the rate of every parameter group."""
+    """Set the rate of every parameter group: `rate` times its `lr_scale`, where it has one."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("lr_scale", 1.0)
