@@ -46,32 +46,6 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-@contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield a new empty folder beside `path`; on success it takes the place of `path`, whose old content is
-    removed.
-
-    Whatever is raised inside, `path` keeps its old content and the new folder is removed.
-    """
-    # A link is followed, and `.` has a name: renaming needs both.
-    path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=path.parent))
-    old = temporary.with_name(f"{temporary.name}-old")
-    try:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        if path.exists():
-            path.rename(old)
-        temporary.rename(path)
-    finally:
-        # Ctrl-C can come the moment a rename is done, so what lies there decides, not how far the code came.
-        if old.exists() and not path.exists():
-            old.rename(path)
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
 def _umask() -> int:
     umask = os.umask(0)
     os.umask(umask)

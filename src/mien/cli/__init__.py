@@ -16,7 +16,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from mien import __version__
 from mien.cli.data import add_data_verbs
-from mien.cli.parser import Verb, new_parser
+from mien.cli.parser import Verb, new_parser, settings_of
 from mien.cli.study import add_study_verbs
 from mien.config import RunConfig, read_run_config
 from mien.errors import InputError, MienError, MissingExtra
@@ -137,7 +137,7 @@ def _train(options: Namespace) -> None:
     from mien.progress import Reporter
     from mien.train.run import resume_run, train_run
 
-    config = RunConfig(**{name: options[name] for name in RunConfig.__dataclass_fields__})
+    config = settings_of(RunConfig, options)
     if options.resume is not None:
         if options.out is not None or options.config or config != RunConfig():
             raise InputError("--resume continues a run with its own config; leave out all but --data.")

@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 from jsonargparse import ArgumentParser, Namespace
 
-from mien.cli.parser import Verb, new_parser
+from mien.cli.parser import Verb, new_parser, settings_of
 from mien.config import AuditConfig, BalanceConfig, PrepareConfig, SplitConfig
 from mien.errors import InputError
 
@@ -66,10 +66,6 @@ def _add_sources(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
 
 
-def _config(options: Namespace) -> PrepareConfig:
-    return PrepareConfig(**{name: options[name] for name in PrepareConfig.__dataclass_fields__})
-
-
 def _sources(given: Sequence[str]) -> Any:
     from mien.data.sources import sniff
 
@@ -94,7 +90,9 @@ def _prepare(options: Namespace) -> None:
     from mien.progress import Reporter
 
     with _continuable():
-        prepare(_sources(options.sources), options.out, _config(options), reporter=Reporter())
+        prepare(
+            _sources(options.sources), options.out, settings_of(PrepareConfig, options), reporter=Reporter()
+        )
         _show(options.out)
 
 
@@ -103,7 +101,9 @@ def _read(options: Namespace) -> None:
     from mien.progress import Reporter
 
     with _continuable():
-        stages = read_sources(_sources(options.sources), options.out, _config(options), reporter=Reporter())
+        stages = read_sources(
+            _sources(options.sources), options.out, settings_of(PrepareConfig, options), reporter=Reporter()
+        )
         rows = stages.reading.rows()
     lines = [f"{len(rows):,} pictures read, {int(rows['kept'].sum()):,} of them can be used."]
     reasons = rows.filter(~rows["kept"])["drop_reason"].value_counts().sort("drop_reason")

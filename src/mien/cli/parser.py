@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import tomli_w
-from jsonargparse import ArgumentParser, set_dumper, set_parsing_settings
+from jsonargparse import ArgumentParser, Namespace, set_dumper, set_parsing_settings
+
+from mien.config import PrepareConfig, RunConfig
+
+_Settings = TypeVar("_Settings", PrepareConfig, RunConfig)
 
 Verb = Callable[[Any], int | None]
 """What a verb does with its parsed options; it returns an exit code, or None for 0."""
@@ -15,6 +20,11 @@ Verb = Callable[[Any], int | None]
 def new_parser(description: str, **kwargs: Any) -> ArgumentParser:
     """A parser that raises instead of leaving, and reads TOML."""
     return ArgumentParser(description=description, exit_on_error=False, parser_mode="toml", **kwargs)
+
+
+def settings_of(kind: type[_Settings], options: Namespace) -> _Settings:
+    """The config whose flags `add_class_arguments` gave to a verb."""
+    return kind(**{field.name: options[field.name] for field in dataclasses.fields(kind)})
 
 
 def _without_none(value: Any) -> Any:

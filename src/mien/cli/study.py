@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from mien.cli.parser import Verb, new_parser
+from mien.cli.parser import Verb, new_parser, settings_of
 from mien.config import RunConfig
 
 
@@ -47,7 +47,7 @@ def _label_noise(options: Namespace) -> None:
     from mien.progress import Reporter
     from mien.study.label_noise import label_noise
 
-    config = RunConfig(**{name: options[name] for name in RunConfig.__dataclass_fields__})
+    config = settings_of(RunConfig, options)
     made = label_noise(
         config,
         options.data,
