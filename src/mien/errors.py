@@ -56,3 +56,7 @@ class MissingExtra(MienError):
 class TrainingDiverged(MienError):
     """The loss became NaN or infinite; the message names the step, the learning rate and the rows of the
     batch."""
+
+
+class LostProcess(MienError):
+    """Another process of a run on several devices has ended; that one's own message says why."""

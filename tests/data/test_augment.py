@@ -1,13 +1,17 @@
+from __future__ import annotations
+
 import dataclasses
 import math
 
 import numpy as np
 import pytest
+import scipy.ndimage  # type: ignore[import-untyped]
+import scipy.stats  # type: ignore[import-untyped]
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from mien.config import AugmentConfig, ModelConfig
-from mien.data.augment import augment_faces, mix_up
+from mien.data.augment import augment_faces
 from mien.preprocess import to_input
 
 NONE = AugmentConfig(rotation=0, autocontrast=0)
@@ -25,9 +29,13 @@ def _faces(count: int = 4, channels: int = 1, size: int = 48) -> torch.Tensor:
 
 
 def _run(
-    faces: torch.Tensor, augment: AugmentConfig, model: ModelConfig = MODEL, seed: int = 0
+    faces: torch.Tensor,
+    augment: AugmentConfig,
+    model: ModelConfig = MODEL,
+    seed: int = 0,
+    rotated: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    return augment_faces(faces, augment, model, torch.Generator().manual_seed(seed))
+    return augment_faces(faces, augment, model, torch.Generator().manual_seed(seed), rotated)
 
 
 def _evaluation(faces: torch.Tensor, model: ModelConfig) -> torch.Tensor:
@@ -43,7 +51,7 @@ def _evaluation(faces: torch.Tensor, model: ModelConfig) -> torch.Tensor:
 
 def test_with_everything_off_training_sees_what_evaluation_sees() -> None:
     for channels, wanted in [(1, 1), (1, 3), (3, 3)]:
-        model = ModelConfig(channels=wanted)
+        model = ModelConfig(channels=wanted)  # type: ignore[arg-type]
         faces = _faces(channels=channels)
         torch.testing.assert_close(_run(faces, NONE, model), _evaluation(faces, model), rtol=0, atol=2e-5)
     faces = _faces(channels=3)
@@ -69,25 +77,83 @@ def test_flip_is_a_mirror_image() -> None:
     )
 
 
-def test_rotation_agrees_with_pillow_and_stays_within_its_bound() -> None:
-    size = 49
-    blob = np.zeros((1, 1, size, size), np.uint8)
-    blob[0, 0, 23:26, 40:43] = 255
-    angles = []
-    for seed in range(60):
-        x = _run(
-            torch.from_numpy(blob), AugmentConfig(rotation=10, autocontrast=0), ModelConfig(size=size), seed
-        )
-        weight = (x[0, 0] + 1).numpy()
-        rows = np.mgrid[:size, :size][0]
-        y = (weight * rows).sum() / weight.sum() - 24
-        angles.append(math.degrees(math.asin(np.clip(y / 17, -1, 1))))
-    assert max(map(abs, angles)) <= 10.5
-    assert min(angles) < -5
-    assert max(angles) > 5
-    turned = Image.fromarray(blob[0, 0]).rotate(-10, Image.Resampling.BILINEAR)
-    y = (np.asarray(turned) * np.mgrid[:size, :size][0]).sum() / np.asarray(turned).sum() - 24
-    assert math.degrees(math.asin(y / 17)) == pytest.approx(10, abs=0.6)
+def _affine_maps(
+    augment: AugmentConfig, count: int, rotated: torch.Tensor | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the warp did to each face: matrix [B, 2, 2] and offset [B, 2] from an output (row, column) to the
+    place in the face that it was read from.
+
+    Interpolating a ramp is exact, so a ramp's value is its coordinate; the same seed warps both ramps alike.
+    """
+    ramp = (torch.arange(48) * 5).to(torch.uint8).expand(48, 48)
+    read = [
+        (_run(face.expand(count, 1, 48, 48).contiguous(), augment, rotated=rotated)[:, 0] + 1) * 127.5 / 5
+        for face in (ramp.T, ramp)
+    ]
+    # Away from the border, where the source is not held fast at the edge.
+    rows, columns = np.mgrid[16:32, 16:32].reshape(2, -1)
+    known = np.stack([rows, columns, np.ones_like(rows)], 1)
+    places = torch.stack(read, -1)[:, 16:32, 16:32].reshape(count, -1, 2).double().numpy()
+    maps = np.stack([np.linalg.lstsq(known, place, rcond=None)[0].T for place in places])
+    return maps[:, :, :2], maps[:, :, 2]
+
+
+def _centre_moved(matrix: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    moved: np.ndarray = matrix @ np.array([23.5, 23.5]) + offset - 23.5
+    return moved
+
+
+def test_the_warp_is_scipys_bilinear_affine_transform() -> None:
+    augment = AugmentConfig(rotation=30, autocontrast=0, translation=0.06, scale=0.1, flip=0.5)
+    faces = _faces(32)
+    matrix, offset = _affine_maps(augment, 32)
+    warped = _run(faces, augment)
+    for face, m, o, got in zip(faces[:, 0].double().numpy(), matrix, offset, warped[:, 0], strict=True):
+        wanted = scipy.ndimage.affine_transform(face, m, o, order=1, mode="nearest") / 127.5 - 1
+        np.testing.assert_allclose(got.numpy(), wanted, rtol=0, atol=2e-3)
+    # Area changes by the square of the scale, mirrored for about half of the faces.
+    determinants = np.linalg.det(matrix)
+    assert np.abs(determinants).min() > 1 / 1.1**2 - 1e-4
+    assert np.abs(determinants).max() < 1 / 0.9**2 + 1e-4
+    assert 6 <= (determinants < 0).sum() <= 26
+
+
+def test_a_rotation_is_rigid_around_the_centre_and_uniform_within_its_bound() -> None:
+    matrix, offset = _affine_maps(AugmentConfig(rotation=10, autocontrast=0), 256)
+    np.testing.assert_allclose(matrix @ matrix.transpose(0, 2, 1), np.eye(2)[None].repeat(256, 0), atol=1e-4)
+    np.testing.assert_allclose(np.linalg.det(matrix), 1, atol=1e-4)
+    np.testing.assert_allclose(
+        [_centre_moved(m, o) for m, o in zip(matrix, offset, strict=True)], 0, atol=1e-3
+    )
+    degrees = np.degrees(np.arctan2(matrix[:, 1, 0], matrix[:, 0, 0]))
+    assert np.abs(degrees).max() <= 10.001
+    assert scipy.stats.kstest(degrees, scipy.stats.uniform(-10, 20).cdf).pvalue > 0.01
+
+
+def test_a_rotation_is_pillows() -> None:
+    faces = _faces(8)
+    turned = _run(faces, AugmentConfig(rotation=10, autocontrast=0))
+    matrix, _ = _affine_maps(AugmentConfig(rotation=10, autocontrast=0), 8)
+    for face, m, got in zip(faces[:, 0].numpy(), matrix, turned[:, 0].numpy(), strict=True):
+        degrees = math.degrees(math.atan2(m[0, 1], m[0, 0]))
+        wanted = np.asarray(Image.fromarray(face).rotate(degrees, Image.Resampling.BILINEAR), np.float64)
+        # Pillow rounds to whole levels, and fills what was outside with black.
+        inside = np.s_[6:-6, 6:-6]
+        np.testing.assert_allclose(got[inside], wanted[inside] / 127.5 - 1, rtol=0, atol=1.1 / 127.5)
+
+
+def test_faces_that_may_not_be_rotated_are_still_shifted_and_scaled() -> None:
+    rotated = torch.arange(64) % 2 == 0
+    augment = AugmentConfig(rotation=20, autocontrast=0, translation=0.06, scale=0.1)
+    matrix, offset = _affine_maps(augment, 64, rotated)
+    degrees = np.degrees(np.arctan2(matrix[:, 1, 0], matrix[:, 0, 0]))
+    np.testing.assert_allclose(degrees[1::2], 0, atol=0.01)
+    assert np.abs(degrees[::2]).max() > 15
+    moved = np.array([_centre_moved(m, o) for m, o in zip(matrix, offset, strict=True)])
+    assert (np.abs(moved[1::2]) > 1).any(0).all()
+    assert np.ptp(matrix[1::2, 0, 0]) > 0.1
+    # The draws of the others do not depend on whom is spared.
+    assert torch.equal(_run(_faces(64), augment, rotated=rotated)[::2], _run(_faces(64), augment)[::2])
 
 
 def _dots(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -157,30 +223,109 @@ def test_a_probability_is_the_share_of_changed_pictures(change: str) -> None:
     assert float(changed.float().mean()) == pytest.approx(0.25, abs=0.08)
 
 
-def test_autocontrast_stretches_to_the_full_range() -> None:
-    faces = (_faces().float() * 0.3 + 50).to(torch.uint8)
+def test_autocontrast_is_pillows() -> None:
+    faces = torch.cat([(_faces(6).float() * 0.3 + 50).to(torch.uint8), _faces(2)])
+    faces = torch.cat([faces, torch.full((1, 1, 48, 48), 77, dtype=torch.uint8)])
     x = _run(faces, AugmentConfig(rotation=0, autocontrast=1.0))
-    torch.testing.assert_close(x.amin(dim=(1, 2, 3)), torch.full((4,), -1.0))
-    torch.testing.assert_close(x.amax(dim=(1, 2, 3)), torch.full((4,), 1.0))
+    stretched = [np.asarray(ImageOps.autocontrast(Image.fromarray(face))) for face in faces[:, 0].numpy()]
+    # Pillow cuts to whole levels.
+    np.testing.assert_allclose(x[:, 0].numpy(), np.stack(stretched) / 127.5 - 1, rtol=0, atol=1.01 / 127.5)
+    torch.testing.assert_close(x[:6].amin(dim=(1, 2, 3)), torch.full((6,), -1.0))
+    torch.testing.assert_close(x[:6].amax(dim=(1, 2, 3)), torch.full((6,), 1.0))
 
 
-def test_a_flat_picture_survives_autocontrast() -> None:
-    flat = torch.full((2, 1, 48, 48), 77, dtype=torch.uint8)
-    assert torch.isfinite(_run(flat, AugmentConfig(autocontrast=1.0))).all()
+def test_autocontrast_keeps_the_hue() -> None:
+    faces = (_faces(4, channels=3).float() * 0.3 + 50).to(torch.uint8)
+    x = _run(faces, AugmentConfig(rotation=0, autocontrast=1.0), ModelConfig(channels=3))
+    levels = faces.float().flatten(1)
+    low, high = levels.amin(1, keepdim=True), levels.amax(1, keepdim=True)
+    torch.testing.assert_close(x.flatten(1), (levels - low) / (high - low) * 2 - 1, rtol=0, atol=1e-5)
 
 
-def test_erasing_changes_2_to_25_percent_of_the_chosen() -> None:
-    faces = _faces(64)
-    plain = _run(faces, NONE)
-    changed = (
-        (_run(faces, AugmentConfig(rotation=0, autocontrast=0, erasing=1.0)) != plain)
-        .float()
-        .mean(dim=(1, 2, 3))
+def test_a_flat_picture_that_was_resampled_survives_autocontrast() -> None:
+    flat = torch.full((8, 1, 48, 48), 77, dtype=torch.uint8)
+    x = _run(flat, AugmentConfig(autocontrast=1.0))
+    torch.testing.assert_close(x, torch.full_like(x, 77 / 127.5 - 1), rtol=0, atol=1e-4)
+
+
+def test_light_is_autocontrast_then_contrast_around_the_mean_then_brightness_then_the_range() -> None:
+    # Light enough that the mean before autocontrast is another than the one after it.
+    faces = (_faces(64).float() * 0.3 + 170).to(torch.uint8)
+    x = _run(faces, AugmentConfig(rotation=0, autocontrast=1.0, contrast=0.3, brightness=0.2))
+    y = (x.double().numpy()[:, 0] + 1) / 2
+    clipped = 0
+    shifts = []
+    for face, got in zip(faces[:, 0].double().numpy(), y, strict=True):
+        stretched = (face - face.min()) / (face.max() - face.min())
+        free = (got > 1e-4) & (got < 1 - 1e-4)
+        gain, offset = np.polyfit(stretched[free], got[free], 1)
+        assert 0.7 - 1e-4 <= gain <= 1.3 + 1e-4
+        shifts.append(gain * stretched.mean() + offset - stretched.mean())
+        np.testing.assert_allclose(got, np.clip(gain * stretched + offset, 0, 1), rtol=0, atol=1e-4)
+        clipped += int((~free).sum())
+    assert clipped > 1000
+    # Around the mean, contrast leaves the mean where it was, so what moves it is brightness alone.
+    assert np.abs(shifts).max() <= 0.2 + 1e-4
+    assert scipy.stats.kstest(shifts, scipy.stats.uniform(-0.2, 0.4).cdf).pvalue > 0.01
+
+
+def test_erasing_fills_rectangles_with_normal_noise_and_leaves_the_rest() -> None:
+    faces, model = _faces(64), ModelConfig(channels=3)
+    plain, x = _run(faces, NONE, model), _run(faces, dataclasses.replace(NONE, erasing=0.5), model)
+    changed = x != plain
+    assert torch.equal(changed.any(1), changed.all(1))
+    erased = changed[:, 0].flatten(1).any(1)
+    assert 20 <= int(erased.sum()) <= 44
+    for mask in changed[erased, 0]:
+        rows, columns = mask.any(1), mask.any(0)
+        assert torch.equal(mask, rows[:, None] & columns[None, :])
+        # Rows and columns are each one run.
+        assert int(rows.int().diff().abs().sum()) <= 2
+        assert int(columns.int().diff().abs().sum()) <= 2
+    noise = x.permute(1, 0, 2, 3)[:, changed[:, 0]]
+    assert scipy.stats.kstest(noise[:, :5000].flatten().numpy(), "norm").pvalue > 0.01
+    # Each channel has noise of its own.
+    assert float(torch.corrcoef(noise).tril(-1).abs().max()) < 0.05
+
+
+def test_an_erased_area_is_uniform_and_lies_anywhere() -> None:
+    size, count = 160, 200
+    model = ModelConfig(size=size)
+    faces = torch.full((count, 1, size, size), 255, dtype=torch.uint8)
+    erased = _run(faces, dataclasses.replace(NONE, erasing=1.0), model)[:, 0] != 1
+    area = erased.float().mean(dim=(1, 2)).numpy()
+    tall = erased.any(2).sum(1).numpy()
+    wide = erased.any(1).sum(1).numpy()
+    assert scipy.stats.kstest(area, scipy.stats.uniform(0.02, 0.23).cdf).pvalue > 0.01
+    log_ratio = np.log(tall / wide) / math.log(2.5)
+    assert scipy.stats.kstest(log_ratio, scipy.stats.uniform(-1, 2).cdf).pvalue > 0.01
+    # Where it starts is uniform over where it can start.
+    top = erased.any(2).int().argmax(1).numpy()
+    left = erased.any(1).int().argmax(1).numpy()
+    for start, side in ((top, tall), (left, wide)):
+        assert scipy.stats.kstest((start + 0.5) / (size - side + 1), "uniform").pvalue > 0.01
+
+
+def test_what_is_off_draws_nothing() -> None:
+    generator = torch.Generator().manual_seed(0)
+    before = generator.get_state()
+    augment_faces(_faces(), NONE, MODEL, generator)
+    assert torch.equal(generator.get_state(), before)
+
+
+@pytest.mark.parametrize(("channels", "wanted", "size"), [(1, 1, 48), (1, 3, 64), (3, 1, 32), (3, 3, 48)])
+def test_faces_stay_on_their_device(channels: int, wanted: int, size: int) -> None:
+    # The meta device refuses to be mixed with the CPU, as any accelerator does.
+    everything = AugmentConfig(
+        translation=0.1, scale=0.1, flip=0.5, brightness=0.2, contrast=0.2, erasing=0.5
     )
-    assert float(changed.min()) > 0.01
-    assert float(changed.max()) < 0.3
-    half = _run(faces, AugmentConfig(rotation=0, autocontrast=0, erasing=0.5)) != plain
-    assert 16 < int(half.flatten(1).any(1).sum()) < 48
+    faces = torch.zeros(8, channels, 48, 48, dtype=torch.uint8, device="meta")
+    model = ModelConfig(channels=wanted, size=size)  # type: ignore[arg-type]
+    x = _run(faces, everything, model, rotated=torch.ones(8, dtype=torch.bool))
+    assert x.device.type == "meta"
+    assert x.shape == (8, wanted, size, size)
+    assert x.dtype == torch.float32
+    assert x.is_contiguous()
 
 
 def test_a_batch_depends_on_its_seed_alone() -> None:
@@ -193,11 +338,3 @@ def test_a_batch_depends_on_its_seed_alone() -> None:
     torch.manual_seed(2)
     assert torch.equal(first, _run(faces, everything, seed=4))
     assert not torch.equal(first, _run(faces, everything, seed=5))
-
-
-def test_mix_up_blends_images_and_labels_alike() -> None:
-    x = torch.arange(6.0)[:, None, None, None].expand(6, 1, 2, 2)
-    targets = torch.nn.functional.one_hot(torch.arange(6), 6).float()
-    mixed, labels = mix_up(x, targets, 0.4, torch.Generator().manual_seed(3))
-    torch.testing.assert_close(labels.sum(1), torch.ones(6))
-    torch.testing.assert_close(mixed[:, 0, 0, 0], labels @ torch.arange(6.0))

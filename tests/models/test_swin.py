@@ -72,6 +72,19 @@ def test_a_stem_of_any_depth_gives_one_token_for_four_by_four_pixels(count: int)
     assert stem.grid_size == (12, 12)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_stem_stays_channels_last_and_is_the_convolutions(channels: int) -> None:
+    stem = ConvStem(48, in_chans=channels, embed_dim=16).eval()
+    x = torch.randn(2, channels, 48, 48)
+    layouts = []
+    for layer in stem.layers:
+        layer.register_forward_hook(lambda _, __, y: layouts.append(y.permute(0, 2, 3, 1).is_contiguous()))
+    tokens = stem(x)
+    assert all(layouts)
+    assert len(layouts) == len(stem.layers)
+    torch.testing.assert_close(tokens, stem.norm(stem.layers(x).permute(0, 2, 3, 1)))
+
+
 def test_the_compact_default_holds_at_most_five_million_parameters() -> None:
     assert parameter_count(build_model(ModelConfig(), 8)) <= 5_000_000
 

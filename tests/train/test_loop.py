@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from mien.config import (
 )
 from mien.data.dataset import TrainingBatches
 from mien.progress import Reporter
+from mien.train.devices import Devices
 from mien.train.loop import TrainingLoop
+from mien.train.precision import autocast_plugin
 
 SIDE, CLASSES = 4, 3
 # Twelve images: 6, 4 and 2 of a class.
@@ -82,9 +85,18 @@ def _loop(
         np.ones(12, bool),
         balance=config.training_set.balance,
         batch_size=config.train.batch_size,
+        parts=config.train.accumulate,
         seed=config.train.seed,
     )
-    return TrainingLoop(network, batches, config, run, validate=validate, reporter=Reporter(quiet=True))
+    return TrainingLoop(
+        network,
+        batches,
+        config,
+        run,
+        devices=Devices(config.train),
+        validate=validate,
+        reporter=Reporter(quiet=True),
+    )
 
 
 def _seen(network: nn.Module) -> list[torch.Tensor]:
@@ -239,3 +251,151 @@ def test_the_selection_figure_chooses_the_epoch_that_is_kept(
     assert position.best_epoch == kept
     best = load_file(tmp_path / "best.safetensors")
     assert [_same(best, weights) for weights in validated] == [epoch == kept for epoch in (1, 2, 3)]
+
+
+def _micro(config: RunConfig, accumulate: int) -> RunConfig:
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, accumulate=accumulate))
+
+
+def test_micro_batches_without_sam_take_the_same_step(tmp_path: Path) -> None:
+    networks = []
+    for accumulate in (1, 3):
+        torch.manual_seed(0)
+        networks.append(_network())
+        folder = tmp_path / str(accumulate)
+        history = _loop(_micro(LEARNING, accumulate), folder, networks[-1]).fit().history
+        assert [entry["images"] for entry in history] == [12] * 3
+    for a, b in zip(*(_weights(network).values() for network in networks), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_each_micro_batch_climbs_by_itself(tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        LEARNING,
+        optim=OptimConfig(
+            name="sgd", lr=0.1, momentum=0, weight_decay=0, warmup_epochs=0, sam=SAMConfig(rho=0.5)
+        ),
+        train=dataclasses.replace(LEARNING.train, epochs=1, accumulate=2),
+    )
+    torch.manual_seed(0)
+    network = _network()
+    linear = network[1]
+    start = [linear.weight.detach().clone(), linear.bias.detach().clone()]
+    loop = _loop(config, tmp_path, network)
+    order = loop.batches.order(0)[0]
+    loop.fit()
+
+    def gradient(weights: list[torch.Tensor], rows: np.ndarray) -> tuple[torch.Tensor, ...]:
+        leaves = [w.clone().requires_grad_() for w in weights]
+        logits = torch.nn.functional.linear(_input(_faces()[rows]).flatten(1), *leaves)
+        loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(LABELS[rows]))
+        return torch.autograd.grad(loss, leaves)
+
+    wanted = []
+    for rows in (order[:6], order[6:]):
+        first = gradient(start, rows)
+        norm = torch.sqrt(sum((g**2).sum() for g in first))
+        wanted.append(gradient([w + 0.5 * g / norm for w, g in zip(start, first, strict=True)], rows))
+    for now, before, one, two in zip(network.parameters(), start, *wanted, strict=True):
+        torch.testing.assert_close(now.detach().cpu(), before - 0.1 * (one + two) / 2, rtol=1e-4, atol=1e-6)
+
+
+def test_a_budget_ends_the_run_and_the_schedule_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(
+        LEARNING,
+        optim=OptimConfig(lr=0.1, warmup_epochs=0, final_lr=0.0),
+        train=dataclasses.replace(LEARNING.train, epochs=100, batch_size=4, max_minutes=1.0),
+    )
+    # Two seconds a step, four a validation.
+    loop = _loop(config, tmp_path, _network())
+    step = loop.step.__class__.__call__
+    rates: list[float] = []
+    clock = 0.0
+
+    def slow(self: Any, positions: np.ndarray, number: int, rate: float) -> Any:
+        nonlocal clock
+        clock += 2.0
+        rates.append(rate)
+        return step(self, positions, number, rate)
+
+    def validate(_: nn.Module) -> dict[str, Any]:
+        nonlocal clock
+        clock += 4.0
+        return _steady(_)
+
+    monkeypatch.setattr("mien.train.loop.time.monotonic", lambda: clock)
+    monkeypatch.setattr(type(loop.step), "__call__", slow)
+    loop.validate = validate
+    position = loop.fit()
+    assert 50 <= clock <= 62
+    assert position.history[-1]["last"]
+    assert not any(entry["last"] for entry in position.history[:-1])
+    # A hundred epochs of three steps would hardly have left the peak.
+    assert rates[0] == pytest.approx(0.1)
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.01
+    assert read_lines(tmp_path) == position.history
+
+
+def test_a_step_that_overflows_in_fp16_is_taken_again_with_a_smaller_scale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A command line asks for a GPU; the processor's fp16 is slow but right.
+    monkeypatch.setattr(
+        "mien.train.devices.precision_plugin", lambda config: autocast_plugin("16-mixed", "cpu")
+    )
+    config = dataclasses.replace(LEARNING, train=dataclasses.replace(LEARNING.train, precision="fp16"))
+    finals, scales = [], []
+    for name, scale in (("fits", 2.0**10), ("overflows", 2.0**40)):
+        torch.manual_seed(0)
+        network = _network()
+        loop = _loop(config, tmp_path / name, network)
+        loop.step.loss_scale.scale = scale
+        position = loop.fit()
+        assert [entry["images"] for entry in position.history] == [12] * 3
+        finals.append(_weights(network))
+        scales.append(loop.step.loss_scale.scale)
+    assert scales[0] == 2.0**10 < scales[1] < 2.0**40
+    for a, b in zip(*(final.values() for final in finals), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+    resumed = _loop(config, tmp_path / "overflows", _network())
+    resumed.resume()
+    assert resumed.step.loss_scale.scale == scales[1]
+
+
+def read_lines(run: Path) -> list[dict[str, Any]]:
+    """What history.jsonl holds."""
+    return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+
+
+def test_a_run_within_its_budget_is_the_run_without_one(tmp_path: Path) -> None:
+    finals = []
+    for name, minutes in (("without", None), ("with", 1000.0)):
+        config = dataclasses.replace(LEARNING, train=dataclasses.replace(LEARNING.train, max_minutes=minutes))
+        torch.manual_seed(0)
+        network = _network()
+        _loop(config, tmp_path / name, network).fit()
+        finals.append(_weights(network))
+    assert _same(*finals)
+
+
+def test_the_history_says_where_the_time_went(tmp_path: Path) -> None:
+    history = _loop(LEARNING, tmp_path, _network()).fit().history
+    for entry in history:
+        assert 0 <= entry["data_wait_seconds"] + entry["augment_seconds"] <= entry["seconds"] + 0.1
+    assert [entry["last"] for entry in history] == [False, False, True]
+
+
+def test_tensorboard_holds_one_point_an_epoch(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    history = _loop(LEARNING, tmp_path, _network()).fit().history
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    losses = events.Scalars("train/loss")
+    assert [point.step for point in losses] == [1, 2, 3]
+    assert [point.value for point in losses] == pytest.approx([entry["train_loss"] for entry in history])
+    assert {"train/lr", "train/accuracy", "validation/accuracy", "validation/nll"} <= set(
+        events.Tags()["scalars"]
+    )

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from mien.card import RESEARCH_USE_LICENCE
-from mien.config import DrawnConfig, PrepareConfig, RunConfig, to_dict
+from mien.config import (
+    AugmentConfig,
+    DistillConfig,
+    DrawnConfig,
+    PrepareConfig,
+    RunConfig,
+    SAMConfig,
+    to_dict,
+)
 from mien.data.prepare import prepare
 from mien.data.prepared import load_prepared
 from mien.errors import CheckpointError, InputError, TrainingDiverged
@@ -25,9 +34,9 @@ from mien.evaluate.split import read_evaluation, read_logits
 from mien.models.build import build_model
 from mien.models.saved import read_run
 from mien.progress import Reporter
-from mien.train import loop as loop_module
 from mien.train.checkpoint import LAST
 from mien.train.run import CARD, model_card, resume_run, train_run
+from mien.train.step import StepFigures, TrainingStep
 
 SLOWED = """
 import sys, time
@@ -35,7 +44,6 @@ from pathlib import Path
 from mien.progress import Reporter
 from mien.train import loop
 from mien.train.run import resume_run
-loop.CHECKPOINT_SECONDS = 0.0
 save = loop.save_state
 def saving(*arguments):
     save(*arguments)
@@ -57,7 +65,8 @@ def _begin(run: Path, config: RunConfig, trained: Path) -> None:
     # Data is stored relative to the run's folder, and this one lies elsewhere.
     record["data"] = os.path.relpath(read_run(trained).data.resolve(), run.resolve())
     (run / "run.json").write_text(json.dumps(record))
-    (run / "config.json").write_text(json.dumps(to_dict(config)))
+    often = dataclasses.replace(config, train=dataclasses.replace(config.train, checkpoint_minutes=0.0))
+    (run / "config.json").write_text(json.dumps(to_dict(often)))
 
 
 def test_a_runs_folder_says_all_that_its_result_depends_on(
@@ -146,16 +155,16 @@ def test_ctrl_c_finishes_the_step_saves_and_can_be_resumed(
 ) -> None:
     run = tmp_path / "stopped"
     steps = 0
-    step = loop_module.TrainingLoop._step
+    step = TrainingStep.__call__
 
-    def interrupted(self: loop_module.TrainingLoop, positions: np.ndarray) -> tuple[float, int, int]:
+    def interrupted(self: TrainingStep, *arguments: Any) -> StepFigures:
         nonlocal steps
         steps += 1
         if steps == 3:
             os.kill(os.getpid(), signal.SIGINT)
-        return step(self, positions)
+        return step(self, *arguments)
 
-    monkeypatch.setattr(loop_module.TrainingLoop, "_step", interrupted)
+    monkeypatch.setattr(TrainingStep, "__call__", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train_run(tiny, drawn_folder, run, reporter=Reporter(quiet=True))
     monkeypatch.undo()
@@ -325,3 +334,33 @@ def test_a_frozen_encoder_learns_nothing_until_its_epochs_are_over(
     assert all(torch.equal(weights[0][f"model.{name}"], start[name]) for name in encoder)
     assert not torch.equal(weights[0]["model.head.weight"], start["head.weight"])
     assert not any(torch.equal(weights[1][f"model.{name}"], start[name]) for name in encoder)
+
+
+def test_a_teacher_teaches_by_config_and_hands_on_what_it_has_seen(
+    trained: Path, tiny: RunConfig, drawn_folder: Path, tmp_path: Path
+) -> None:
+    teacher = tmp_path / "teacher"
+    shutil.copytree(trained, teacher)
+    record = json.loads((teacher / "run.json").read_text())
+    (teacher / "run.json").write_text(json.dumps({**record, "sets": ["fer2013"]}))
+    distill = DistillConfig(teachers=(str(teacher),), weight=1.0, temperature=1.0)
+    config = dataclasses.replace(
+        tiny,
+        model=dataclasses.replace(tiny.model, pretrained=str(trained), drop_path=0.0),
+        augment=AugmentConfig(rotation=0, autocontrast=0),
+        optim=dataclasses.replace(tiny.optim, lr=0.0, final_lr=0.0, sam=SAMConfig()),
+        train=dataclasses.replace(tiny.train, epochs=1, distill=distill, ema=0.0),
+    )
+    said = train_run(config, drawn_folder, tmp_path / "run", reporter=Reporter(quiet=True))
+    saved = read_run(tmp_path / "run")
+    assert saved.record["sets"] == ["drawn", "fer2013"]
+    assert [t["source"] for t in saved.record["teachers"]] == ["teacher"]
+    assert model_card(saved).licence == RESEARCH_USE_LICENCE
+    assert 0 <= said["accuracy"] <= 1
+    # The student is the teacher here, so nothing is left to learn but what BatchNorm's batches differ by.
+    (entry,) = (json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines())
+    assert (
+        entry["train_loss"]
+        < 0.1
+        < json.loads((trained / "history.jsonl").read_text().splitlines()[0])["train_loss"]
+    )

@@ -424,18 +424,15 @@ def test_a_step_without_closures_is_refused() -> None:
         sam.step([])
 
 
-def test_the_first_pass_is_entered_once_and_clipping_comes_before_the_step_only() -> None:
+def test_gradients_are_averaged_once_after_both_passes_and_clipped_afterwards() -> None:
     events: list[str] = []
+    module, sam, closure = _quadratic([1.0, 4.0], [3.0, 1.0], rho=0.5)
 
-    class Entered:
-        def __enter__(self) -> None:
-            events.append("first")
+    def average(gradients: list[torch.Tensor]) -> None:
+        assert gradients[0] is next(module.parameters()).grad
+        events.append("average")
 
-        def __exit__(self, *_: object) -> None:
-            events.append("left")
-
-    _, sam, closure = _quadratic([1.0, 4.0], [3.0, 1.0], rho=0.5)
-    sam.first_pass = Entered
+    sam.average = average
     sam.before_step = lambda: events.append("clip")
 
     def counted() -> torch.Tensor:
@@ -443,7 +440,26 @@ def test_the_first_pass_is_entered_once_and_clipping_comes_before_the_step_only(
         return closure()  # type: ignore[operator]
 
     sam.step(counted)
-    assert events == ["first", "pass", "left", "pass", "clip"]
+    assert events == ["pass", "pass", "average", "clip"]
+    sam.step([counted, counted])
+    assert events[4:] == ["pass"] * 4 + ["average", "clip"]
+
+
+def test_a_gradient_that_is_not_finite_is_averaged_before_it_is_refused() -> None:
+    # Another process, whose gradient is finite, waits for this one's.
+    module, sam, closure = _quadratic([1.0, 4.0], [3.0, 1.0], rho=0.5)
+    averaged: list[torch.Tensor] = []
+    sam.average = averaged.extend
+
+    def spoilt() -> torch.Tensor:
+        loss = closure()  # type: ignore[operator]
+        next(module.parameters()).grad.fill_(torch.inf)  # type: ignore[union-attr]
+        return loss  # type: ignore[no-any-return]
+
+    with pytest.raises(FloatingPointError):
+        sam.step(spoilt)
+    assert len(averaged) == 1
+    torch.testing.assert_close(next(module.parameters()).detach(), torch.tensor([3.0, 1.0]))
 
 
 def test_a_negative_rho_is_refused() -> None:

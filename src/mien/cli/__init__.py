@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,9 @@ def _check_config_file(given: Sequence[str]) -> None:
 
 
 def _say(sentence: str, code: int) -> int:
-    print(f"mien: {sentence}", file=sys.stderr)  # noqa: T201
+    # What ends a run on several devices ends all of its processes; one of them says so.
+    if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":
+        print(f"mien: {sentence}", file=sys.stderr)  # noqa: T201
     return code
 
 
@@ -115,7 +118,8 @@ def _train_parser() -> ArgumentParser:
     parser = new_parser(
         "Train a model. Example: "
         "mien train --config configs/compact/swin_se_sam.toml --data hybrid --out runs/a; "
-        "mien train --resume runs/a",
+        "mien train --resume runs/a. On several devices: --devices 2, or, over several machines, on each of "
+        "them torchrun --nnodes 2 --nproc-per-node 4 --rdzv-endpoint HOST:PORT -m mien train --devices 8 ...",
     )
     parser.add_argument(
         "--config",
@@ -129,6 +133,8 @@ def _train_parser() -> ArgumentParser:
         type=Path | None,
         help="continue this run with its own config; only --data may stand beside it, where it has moved",
     )
+    parser.add_argument("--devices", type=int | None, help="short for --train.devices")
+    parser.add_argument("--max-minutes", type=float | None, help="short for --train.max_minutes")
     parser.add_class_arguments(RunConfig)
     return parser
 
@@ -137,7 +143,9 @@ def _train(options: Namespace) -> None:
     from mien.progress import Reporter
     from mien.train.run import resume_run, train_run
 
+    short = {name: options[name] for name in ("devices", "max_minutes") if options[name] is not None}
     config = settings_of(RunConfig, options)
+    config = replace(config, train=replace(config.train, **short))
     if options.resume is not None:
         if options.out is not None or options.config or config != RunConfig():
             raise InputError("--resume continues a run with its own config; leave out all but --data.")

@@ -41,11 +41,13 @@ class TrainingBatches:
         copies: int32 [n], how often each image comes in an epoch under the balance plan.
         rotated: bool [n], whether augmentation may rotate each.
         balance: how the classes are brought to balance.
-        batch_size: images a step; the rest of an epoch that does not fill a batch is left out.
+        batch_size: images a step; the rest of an epoch that does not fill a batch is left out. A split that
+            is smaller makes one batch.
+        parts: micro-batches that a step is cut into, evenly.
         seed: of the order.
 
     Raises:
-        InputError: the balance plan leaves no image.
+        InputError: the balance plan leaves no image, or fewer than there are micro-batches.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class TrainingBatches:
         *,
         balance: Balance,
         batch_size: int,
+        parts: int = 1,
         seed: int,
     ) -> None:
         self.pack = pack
@@ -70,7 +73,12 @@ class TrainingBatches:
             raise InputError(
                 "training_set.balance: the balance plan keeps no training image; prepare the data again."
             )
-        self.batch_size = min(batch_size, len(self._pool))
+        self.batch_size = min(batch_size, len(self._pool) // parts * parts)
+        if self.batch_size == 0:
+            raise InputError(
+                f"train.accumulate times train.devices makes {parts} micro-batches of {len(self._pool)} "
+                "training images; take fewer."
+            )
         self.prior = self._prior()
         self.steps_per_epoch = len(self._pool) // self.batch_size
 

@@ -74,7 +74,11 @@ def predict_split(
         targets: one split's rows.
         config: the model's input.
     """
-    logits = predict_logits(model, pack, targets.pack_rows, config)
+    return split_predictions(targets, predict_logits(model, pack, targets.pack_rows, config))
+
+
+def split_predictions(targets: Targets, logits: npt.NDArray[np.float32]) -> SplitPredictions:
+    """Predictions from logits, float32 [M, K], of all of one split's rows."""
     return SplitPredictions(str(targets.splits[0]), targets.labels, targets.soft, logits, targets.pack_rows)
 
 

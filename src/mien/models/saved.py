@@ -47,11 +47,15 @@ class SavedRun:
 
     @property
     def finished(self) -> bool:
-        """Whether the last epoch of the config was trained."""
+        """Whether it was trained to the last epoch of the config, or to the end of its budget."""
         history = self.folder / HISTORY
         if not history.is_file():
             return False
-        return len(history.read_text(encoding="utf-8").splitlines()) >= self.config.train.epochs
+        entries = history.read_text(encoding="utf-8").splitlines()
+        # Runs of mien before the budget have no `last`.
+        return len(entries) >= self.config.train.epochs or bool(
+            entries and json.loads(entries[-1]).get("last")
+        )
 
     def model(self) -> nn.Module:
         """The network with the weights that validation chose, on the CPU, in evaluation mode.

@@ -1,8 +1,8 @@
 """A Swin Transformer with a squeeze-and-excitation block and a linear head (sections 3.4 and 3.5, Fig. 3).
 
-The encoder is timm's (Liu et al., ICCV 2021). `compact_swin` builds one for 48 px: a convolutional stem
-instead of linear patches (Xiao et al., NeurIPS 2021: early convolutions let a transformer learn from few
-images), three stages on maps of 12, 6 and 3 tokens, windows of 6.
+The encoder is timm's (Liu et al., ICCV 2021) with blocks of ours, equal and faster. `compact_swin` builds one
+for 48 px: a convolutional stem instead of linear patches (Xiao et al., NeurIPS 2021: early convolutions let a
+transformer learn from few images), three stages on maps of 12, 6 and 3 tokens, windows of 6.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mien.config import ModelConfig, SEConfig
 from mien.errors import InputError
 from mien.models.squeeze_excite import Excitation, SqueezeExcite
+from mien.models.window_attention import replace_blocks
 
 
 class Features(NamedTuple):
@@ -77,6 +78,10 @@ class ConvStem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, S, S] -> channels-last [B, S/4, S/4, embed_dim]."""
+        if x.shape[1] == 1:
+            # One channel's bytes are the same in both layouts; these strides keep all that follows
+            # channels-last.
+            x = x.reshape(x.shape[0], *x.shape[2:], 1).permute(0, 3, 1, 2)
         x = self.layers(x.contiguous(memory_format=torch.channels_last))
         return self.norm(x.permute(0, 2, 3, 1))
 
@@ -146,7 +151,7 @@ class ExpressionSwin(nn.Module):
 
 
 def build_encoder(config: ModelConfig, *, hub_weights: bool = False) -> nn.Module:
-    """The Swin encoder that a config names, without a head.
+    """The Swin encoder that a config names, without a head; its state is that of timm's.
 
     Raises:
         InputError: timm does not know the name, or the dimensions do not fit together.
@@ -158,7 +163,7 @@ def build_encoder(config: ModelConfig, *, hub_weights: bool = False) -> nn.Modul
             f"model.name: timm has no Swin called {config.name!r}; take `compact_swin` or one of "
             f"`timm.list_models('swin*')`, such as swin_tiny_patch4_window7_224."
         )
-    return timm.create_model(
+    encoder: nn.Module = timm.create_model(
         config.name,
         pretrained=hub_weights,
         num_classes=0,
@@ -166,6 +171,9 @@ def build_encoder(config: ModelConfig, *, hub_weights: bool = False) -> nn.Modul
         in_chans=config.channels,
         drop_path_rate=config.drop_path,
     )
+    if isinstance(encoder, SwinTransformer):
+        replace_blocks(encoder)
+    return encoder
 
 
 def _compact_encoder(config: ModelConfig) -> nn.Module:
@@ -178,7 +186,7 @@ def _compact_encoder(config: ModelConfig) -> nn.Module:
     extra: dict[str, Any] = {}
     if config.stem == "conv":
         extra["embed_layer"] = partial(ConvStem, convolutions=config.stem_convolutions)
-    return SwinTransformer(
+    encoder = SwinTransformer(
         img_size=config.size,
         patch_size=4,
         in_chans=config.channels,
@@ -190,3 +198,5 @@ def _compact_encoder(config: ModelConfig) -> nn.Module:
         drop_path_rate=config.drop_path,
         **extra,
     )
+    replace_blocks(encoder)
+    return encoder

@@ -35,6 +35,7 @@ from mien.files import replacing
 from mien.models.saved import CONFIG, SavedRun, read_run
 from mien.progress import Reporter
 from mien.report.label_noise_figures import FoldFigures
+from mien.study.experiment import check_one_device, is_same_experiment
 from mien.train.run import resume_run, train_run
 
 Index = npt.NDArray[np.int64]
@@ -203,6 +204,7 @@ def _completed(
     folder: Path, config: RunConfig, manifest: Manifest, pack_file: Path, reporter: Reporter
 ) -> SavedRun:
     """One fold's run with its predictions, from wherever it stands."""
+    check_one_device(config)
     data, run = folder / "data", folder / "run"
     if (run / CONFIG).exists():
         saved = read_run(run)
@@ -224,12 +226,7 @@ def _completed(
 
 
 def _check_same(saved: SavedRun, config: RunConfig, manifest: Manifest, folder: Path) -> None:
-    # On how many threads and in which precision it ran does not make it another experiment.
-    ours, theirs = (
-        dataclasses.replace(one, train=dataclasses.replace(one.train, threads=0, precision="auto"))
-        for one in (config, saved.config)
-    )
-    if ours != theirs:
+    if not is_same_experiment(saved.config, config):
         raise InputError(f"{folder} holds a fold of another config; name another --out.")
     if saved.record["manifest_hash"] != manifest.hash():
         raise InputError(f"{folder} holds a fold of other data or another target; name another --out.")

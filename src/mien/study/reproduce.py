@@ -27,6 +27,7 @@ from mien.models.weights import BEST
 from mien.progress import Reporter
 from mien.report.html import write_report
 from mien.runtime.classifier import load
+from mien.study.experiment import check_one_device, is_same_experiment
 from mien.train.run import resume_run, train_run
 
 MODEL_FILE = "model.onnx"
@@ -146,6 +147,7 @@ def _with(config: RunConfig, *, seed: int, epochs: int | None, threads: int | No
 def _complete(run: Path, config: RunConfig, data: Path, reporter: Reporter) -> None:
     """Bring one run to its test figures, from wherever it stands."""
     if not (run / CONFIG).exists():
+        check_one_device(config)
         reporter.say(f"{run.name}: training")
         train_run(config, data, run, reporter=reporter)
     else:
@@ -154,6 +156,7 @@ def _complete(run: Path, config: RunConfig, data: Path, reporter: Reporter) -> N
         if saved.finished and read_evaluation(run, "test") is not None:
             reporter.say(f"{run.name}: already evaluated, skipped")
             return
+        check_one_device(config)
         resume_run(run, reporter=reporter, data=data)
     test = evaluate_run(run, data, split="test")[0]
     low, high = test["accuracy_interval"]
@@ -162,14 +165,8 @@ def _complete(run: Path, config: RunConfig, data: Path, reporter: Reporter) -> N
     )
 
 
-def _experiment(config: RunConfig) -> RunConfig:
-    """The config without what does not make it another experiment: on how many threads and in which precision
-    it ran."""
-    return dataclasses.replace(config, train=dataclasses.replace(config.train, threads=0, precision="auto"))
-
-
 def _check_same(saved: SavedRun, config: RunConfig, data: Path) -> None:
-    if _experiment(saved.config) != _experiment(config):
+    if not is_same_experiment(saved.config, config):
         raise InputError(f"{saved.folder} holds a run of another config; name another --out.")
     if saved.record["manifest_hash"] != load_prepared(data).manifest.hash():
         raise InputError(f"{saved.folder} holds a run on other data than {data}; name another --out.")

@@ -42,6 +42,14 @@ class Position:
     """Images of the current epoch so far."""
     seconds: float = 0.0
     """Training time so far, over all sittings."""
+    waited: float = 0.0
+    """Seconds of it that process 0 spent waiting for pictures."""
+    augmented: float = 0.0
+    """Seconds of it that process 0 spent augmenting."""
+    validation_seconds: float = 0.0
+    """Time of all validations so far."""
+    loss_scale: dict[str, float] = field(default_factory=dict)
+    """State of fp16's loss scale."""
     best: float = float("-inf")
     """The selection figure of the kept checkpoint."""
     best_epoch: int = 0

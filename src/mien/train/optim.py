@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch.optim import Optimizer
 
 from mien.config import OptimConfig, SAMConfig
 from mien.errors import InputError
-from mien.train.sam import SAM
+from mien.train.sam import SAM, Tensors
 from mien.train.sam_relatives import ESAM, LookSAM, MomentumSAM
 
 
@@ -22,7 +21,7 @@ def build_optimizer(
     model: nn.Module,
     config: OptimConfig,
     *,
-    first_pass: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    average: Callable[[Tensors], None] | None = None,
 ) -> SAM:
     """The base optimizer with SAM or a relative around it; at `sam.rho` 0 the wrapper only calls the closure
     and steps.
@@ -30,7 +29,7 @@ def build_optimizer(
     Args:
         model: the network.
         config: optimizer, weight decay, layer-wise decay of the rate, SAM.
-        first_pass: see `SAM`.
+        average: see `SAM`.
 
     Raises:
         InputError: the config does not fit the model, or momentum-SAM an optimizer without momentum.
@@ -47,7 +46,7 @@ def build_optimizer(
         if config.clip_norm is not None:
             nn.utils.clip_grad_norm_(parameters, config.clip_norm)
 
-    return _around(base, model, config.sam, first_pass=first_pass, before_step=clip)
+    return _around(base, model, config.sam, average=average, before_step=clip)
 
 
 def _around(base: Optimizer, model: nn.Module, config: SAMConfig, **hooks: Any) -> SAM:

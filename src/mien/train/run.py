@@ -17,25 +17,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from mien import __version__
 from mien.card import RESEARCH_USE_LICENCE, CropTemplate, ModelCard
-from mien.config import RunConfig, to_dict
+from mien.config import ModelConfig, RunConfig, to_dict
 from mien.data.dataset import TrainingBatches
 from mien.data.prepared import Prepared, load_prepared
 from mien.data.targets import Targets
 from mien.errors import InputError
+from mien.evaluate.predict import BATCH, predict_logits
 from mien.evaluate.run import evaluate_saved
-from mien.evaluate.split import predict_split, score_split, split_targets
+from mien.evaluate.split import score_split, split_predictions, split_targets
 from mien.files import sha256_of, write_json, write_text
 from mien.models.build import build_model, parameter_count
 from mien.models.saved import CONFIG, RUN, SavedRun, read_run
 from mien.models.weights import weights_path
 from mien.progress import Reporter
 from mien.train.checkpoint import LAST
-from mien.train.loop import TrainingLoop, autocast_precision
+from mien.train.devices import Devices
+from mien.train.loop import TrainingLoop
+from mien.train.precision import autocast_precision
+from mien.train.teacher import load_teacher
 
 CARD = "card.json"
 """The model card in a run's folder."""
@@ -65,10 +70,11 @@ def train_run(config: RunConfig, data: Path, out: Path, *, reporter: Reporter) -
     prepared = load_prepared(data)
     loop, training = _assemble(config, prepared, out, reporter)
     record = _record(config, prepared, training, loop, data, out)
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / RUN, record)
-    write_json(out / CONFIG, to_dict(config))
-    return _fit(loop, SavedRun(out, config, record), prepared, reporter)
+    if loop.devices.is_first:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / RUN, record)
+        write_json(out / CONFIG, to_dict(config))
+    return _fit(loop, SavedRun(out, config, record), prepared)
 
 
 def resume_run(out: Path, *, reporter: Reporter, data: Path | None = None) -> dict[str, Any]:
@@ -93,20 +99,27 @@ def resume_run(out: Path, *, reporter: Reporter, data: Path | None = None) -> di
         )
     has_checkpoint = (out / LAST).is_file()
     loop, _ = _assemble(saved.config, prepared, out, reporter, starting_weights=not has_checkpoint)
+    taught = [] if loop.step.teacher is None else loop.step.teacher.records
+    if [t["sha256"] for t in taught] != [t["sha256"] for t in saved.record.get("teachers", [])]:
+        raise InputError(f"{out}: train.distill.teachers have changed since the run began; start a new run.")
     if has_checkpoint:
         loop.resume()
-        reporter.say(f"continuing {out} after epoch {loop.position.epoch}, step {loop.position.step}")
-    return _fit(loop, saved, prepared, reporter)
+        loop.reporter.say(f"continuing {out} after epoch {loop.position.epoch}, step {loop.position.step}")
+    return _fit(loop, saved, prepared)
 
 
 def _assemble(
     config: RunConfig, prepared: Prepared, out: Path, reporter: Reporter, *, starting_weights: bool = True
 ) -> tuple[TrainingLoop, Targets]:
-    """The loop before its first step, and the training split."""
+    """The loop before its first step, and the training split.
+
+    The other processes are started last, when nothing that was asked for can be refused any more.
+    """
     target = config.training_set.target
     training = split_targets(prepared, target, "train", ())
     validation = split_targets(prepared, target, "validation", ())
     manifest_hash = prepared.manifest.hash()
+    devices = Devices(config.train)
     torch.manual_seed(config.train.seed)
     model = build_model(
         config.model, len(training.classes), labels=training.classes, starting_weights=starting_weights
@@ -120,14 +133,48 @@ def _assemble(
         ~np.isin(training.sets, prepared.manifest.info.unrotated),
         balance=config.training_set.balance,
         batch_size=config.train.batch_size,
+        parts=config.train.accumulate * config.train.devices,
         seed=config.train.seed,
     )
+    teacher = load_teacher(config.train.distill, config.model, training.classes, prior=batches.prior)
 
     def validate(network: nn.Module) -> dict[str, Any]:
-        predictions = predict_split(network, prepared.pack, validation, config.model)
-        return score_split(predictions, validation, manifest_hash)
+        logits = predict_shared(devices, network, prepared.pack, validation.pack_rows, config.model)
+        return score_split(split_predictions(validation, logits), validation, manifest_hash)
 
-    return TrainingLoop(model, batches, config, out, validate=validate, reporter=reporter), training
+    devices.start()
+    loop = TrainingLoop(
+        model,
+        batches,
+        config,
+        out,
+        devices=devices,
+        validate=validate,
+        reporter=reporter if devices.is_first else Reporter(quiet=True),
+        teacher=teacher,
+    )
+    return loop, training
+
+
+def predict_shared(
+    devices: Devices,
+    network: nn.Module,
+    pack: npt.NDArray[np.uint8],
+    rows: npt.NDArray[np.int64],
+    config: ModelConfig,
+) -> npt.NDArray[np.float32]:
+    """Logits float32 [n, K] of some rows, each computed by one process and known to all of them.
+
+    Whole batches are dealt out in turn, so that no image is seen twice to fill a process's share, and each
+    batch holds the images that it would hold in one process.
+    """
+    starts = range(0, len(rows), BATCH)
+    own = [
+        predict_logits(network, pack, rows[start : start + BATCH], config)
+        for start in starts[devices.rank :: devices.count]
+    ]
+    dealt = devices.gather(own)
+    return np.concatenate([dealt[i % devices.count][i // devices.count] for i in range(len(starts))])
 
 
 def _record(
@@ -136,6 +183,7 @@ def _record(
     """run.json: what a result depends on besides the config."""
     packages = ("torch", "timm", "lightning-fabric", "numpy", "polars", "scikit-learn")
     starting = _starting_weights(config.model.pretrained)
+    teachers = [] if loop.step.teacher is None else loop.step.teacher.records
     prior = loop.batches.prior
     if config.training_set.balance == "logit_adjustment":
         # The loss removes the prior, so the model is left with an even one.
@@ -151,12 +199,17 @@ def _record(
         "training_images": len(training),
         "training_counts": training.class_counts(),
         "prior": dict(zip(training.classes, (prior / prior.sum()).tolist(), strict=True)),
-        "sets": sorted({*training.sets, *starting.get("sets", ())}),
+        # What a teacher has seen reaches its student, and so does its licence.
+        "sets": sorted(
+            {*training.sets, *starting.get("sets", ()), *(name for t in teachers for name in t["sets"])}
+        ),
         "starting_weights": starting or None,
+        "teachers": teachers,
         "template": prepared.manifest.info.template,
         "parameters": parameter_count(loop.network),
         "precision": autocast_precision(config.train),
         "threads": torch.get_num_threads(),
+        "devices": loop.devices.count,
         "seed": config.train.seed,
         "git_commit": _git_commit(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -191,10 +244,14 @@ def _git_commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def _fit(loop: TrainingLoop, saved: SavedRun, prepared: Prepared, reporter: Reporter) -> dict[str, Any]:
+def _fit(loop: TrainingLoop, saved: SavedRun, prepared: Prepared) -> dict[str, Any]:
     position = loop.fit()
+    if not loop.devices.is_first:
+        raise SystemExit(0)
     minutes = position.seconds / 60
-    reporter.say(f"trained {position.epoch} epochs in {minutes:.1f} min; kept epoch {position.best_epoch}")
+    loop.reporter.say(
+        f"trained {position.epoch} epochs in {minutes:.1f} min; kept epoch {position.best_epoch}"
+    )
     figures = evaluate_saved(saved, prepared, split="validation")
     write_text(saved.folder / CARD, model_card(saved, *figures).to_json() + "\n")
     return figures[0]

@@ -9,21 +9,23 @@ optimizer:
 
 Several closures are the micro-batches of one step. Each climbs by its own gradient, and the gradients at the
 climbed points are averaged for one base step: m-sharpness with m = the micro-batch (Foret et al., section
-4.1). A process of a distributed run is such a micro-batch too.
+4.1). The processes of a distributed run have such micro-batches too: no pass is synchronised, forward
+included, and `average` takes the mean over the processes once, before the base steps.
 
 What public copies get wrong and is held here: state is the base optimizer's own, so a checkpoint holds all of
 it; both passes draw the same stochastic-depth masks; BatchNorm statistics are taken in the first pass only;
 weights come back bit by bit, whatever is raised in between; weights that an enclosing autocast has already
 cast are cast anew after they moved. Do not put a GradScaler around it: it hands the closure on without
-unscaling, and the step is taken with scaled gradients. bf16 needs no scaler.
+unscaling, and the step is taken with scaled gradients. `mien.train.precision.LossScale` scales within the
+closure; bf16 needs no scaling.
 """
 
 from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -46,8 +48,9 @@ class SAM(Optimizer):
         model: the network whose BatchNorm statistics are kept from the second pass.
         rho: radius of the perturbation, > 0 or 0 (then every step is the base's).
         adaptive: scale the perturbation by the weights (ASAM).
-        first_pass: entered around the first forward and backward; under DDP `no_backward_sync`, so that each
-            process perturbs by its own gradient (m-sharpness) and only the second pass is averaged.
+        average: averages tensors in place over the processes of a distributed run; called once a step for
+            the gradients, whatever happened in the passes, so that no process waits for another in vain.
+            The network must not be wrapped to average gradients by itself.
         before_step: called between the second pass and the base's step; gradients are clipped here, since
             clipping the first pass has no effect on a normalised perturbation.
 
@@ -62,7 +65,7 @@ class SAM(Optimizer):
         *,
         rho: float,
         adaptive: bool = False,
-        first_pass: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        average: Callable[[Tensors], None] | None = None,
         before_step: Callable[[], None] | None = None,
     ) -> None:
         if rho < 0:
@@ -72,7 +75,7 @@ class SAM(Optimizer):
         self.model = model
         self.rho = rho
         self.adaptive = adaptive
-        self.first_pass = first_pass
+        self.average = average
         self.before_step = before_step
         self._share()
         # Loading puts new lists and dicts into the base, whichever of the two it was called on. A strong
@@ -100,13 +103,13 @@ class SAM(Optimizer):
         self.base.load_state_dict(state_dict)
 
     @torch.no_grad()
-    def step(self, closure: Closure | Sequence[Closure]) -> Tensor:  # type: ignore[override]
+    def step(self, closure: Closure | Collection[Closure]) -> Tensor:  # type: ignore[override]
         """One step.
 
         Args:
             closure: see `Closure`; called twice (once where rho or the gradient is zero). Several are the
-                micro-batches of this step, each weighted by the number of losses that it returns: images for
-                [B], one for a scalar.
+                micro-batches of this step, taken one after the other as they are iterated over, each weighted
+                by the number of losses that it returns: images for [B], one for a scalar.
 
         Returns:
             The mean loss of the first passes, a scalar: at the unperturbed weights.
@@ -116,26 +119,30 @@ class SAM(Optimizer):
             TypeError: a gradient is sparse.
             ValueError: there is no closure.
         """
-        closures = [closure] if callable(closure) else list(closure)
-        if not closures:
+        closures = [closure] if callable(closure) else closure
+        if len(closures) == 0:
             raise ValueError("step was given no closure.")
         loss = self._set_gradient(closures)
         self._base_step()
         return loss
 
-    def _set_gradient(self, closures: Sequence[Closure]) -> Tensor:
+    def _set_gradient(self, closures: Collection[Closure]) -> Tensor:
         """Leave the gradient to step with in `grad`; return the mean loss."""
         return self._set_mean_gradient(closures, self._set_sharpness_gradient)
 
-    def _set_mean_gradient(self, closures: Sequence[Closure], one: Callable[[Closure], Tensor]) -> Tensor:
+    def _set_mean_gradient(self, closures: Collection[Closure], one: Callable[[Closure], Tensor]) -> Tensor:
+        losses = []
         if len(closures) == 1:
-            return one(closures[0]).detach().mean()
-        total, losses = GradientSum(), []
-        for closure in closures:
-            losses.append(one(closure).detach().reshape(-1))
-            total.add(self._moving(), weight=len(losses[-1]))
-        for parameter, gradient in total.mean().items():
-            parameter.grad = gradient
+            losses = [one(closure).detach().reshape(-1) for closure in closures]
+        else:
+            total = GradientSum()
+            for closure in closures:
+                losses.append(one(closure).detach().reshape(-1))
+                total.add(self._moving(), weight=len(losses[-1]))
+            for parameter, gradient in total.mean().items():
+                parameter.grad = gradient
+        if self.average is not None:
+            self.average(gradients_of(self._moving()))
         return torch.cat(losses).mean()
 
     def _set_sharpness_gradient(self, closure: Closure) -> Tensor:
@@ -143,8 +150,7 @@ class SAM(Optimizer):
         if self.rho == 0:
             return one_pass(closure)
         generators = RandomState(self._device())
-        with self.first_pass():
-            loss = one_pass(closure)
+        loss = one_pass(closure)
         moving = self._moving()
         with restored(moving), frozen_batch_statistics(self.model):
             if self._climb(moving, self.rho, loss.numel()):
@@ -153,7 +159,7 @@ class SAM(Optimizer):
         return loss
 
     def _climb(self, parameters: Tensors, radius: float, count: int) -> bool:
-        """Add e(w) in place; False where the gradient is zero and there is no direction to climb.
+        """Add e(w) in place; False where the gradient is zero or not finite, which points nowhere.
 
         Args:
             parameters: those with a gradient.
@@ -164,9 +170,9 @@ class SAM(Optimizer):
         if self.adaptive:
             directions = torch._foreach_mul(directions, parameters)
         norm = float(total_norm(directions))
-        if not math.isfinite(norm):
-            raise FloatingPointError("the gradient of the first pass is not finite")
-        if norm == 0:
+        # The gradient stays in `grad`, and the step that would be taken with it refuses it: raising here
+        # would leave the other processes waiting.
+        if norm == 0 or not math.isfinite(norm):
             return False
         if self.adaptive:
             torch._foreach_mul_(directions, parameters)

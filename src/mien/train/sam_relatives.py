@@ -7,12 +7,11 @@ climbs along the base optimizer's momentum and needs no second pass.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -61,7 +60,7 @@ class LookSAM(SAM):
         self._first = GradientSum()
         self._keep: dict[Tensor, dict[str, Tensor]] = {}
 
-    def _set_gradient(self, closures: Sequence[Closure]) -> Tensor:
+    def _set_gradient(self, closures: Collection[Closure]) -> Tensor:
         self._keep = {}
         if self.rho == 0:
             return super()._set_gradient(closures)
@@ -102,7 +101,8 @@ class LookSAM(SAM):
             return {}
         plain = [first[p] for p in parameters]
         sharp = gradients_of(parameters)
-        _average_over_processes(plain)
+        if self.average is not None:
+            self.average(plain)
         square = float(total_norm(plain)) ** 2
         along = float(sum((a * b).sum() for a, b in zip(plain, sharp, strict=True)))
         share = along / square if square > 0 else 0.0
@@ -159,7 +159,7 @@ class ESAM(SAM):
             return one_pass(closure)
         left_out = self._draw_left_out()
         generators = RandomState(self._device())
-        with self.first_pass(), _without_gradient(left_out):
+        with _without_gradient(left_out):
             losses = one_pass(closure)
         if self.gamma < 1 and losses.ndim != 1:
             raise TypeError("ESAM chooses images by their loss; its closure must return one loss an image")
@@ -201,7 +201,7 @@ class MomentumSAM(SAM):
             raise ValueError(f"momentum-SAM needs momentum, and {type(base).__name__} here has none.")
         super().__init__(base, model, rho=rho, **others)
 
-    def _set_gradient(self, closures: Sequence[Closure]) -> Tensor:
+    def _set_gradient(self, closures: Collection[Closure]) -> Tensor:
         momenta = dict(self._momenta())
         parameters = list(momenta) if self.rho > 0 else []
         with restored(parameters):
@@ -234,13 +234,3 @@ def _without_gradient(parameters: Tensors) -> Iterator[None]:
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
-
-
-def _average_over_processes(tensors: Tensors) -> None:
-    """Average in place over the processes of a distributed run, if it is one: the first pass is not."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return
-    flat = torch.cat([t.reshape(-1) for t in tensors])
-    dist.all_reduce(flat)
-    parts = flat.div_(dist.get_world_size()).split([t.numel() for t in tensors])
-    torch._foreach_copy_(tensors, [part.view_as(t) for part, t in zip(parts, tensors, strict=True)])

@@ -1,0 +1,176 @@
+"""Two processes on the CPU, started by the command line, against one process with two micro-batches."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tomli_w
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from mien.config import LoopConfig, ModelConfig, RunConfig, to_dict
+from mien.errors import InputError
+from mien.evaluate.predict import BATCH, predict_logits
+from mien.train.devices import Devices
+from mien.train.run import predict_shared
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: _without_none(v) if isinstance(v, dict) else v for k, v in values.items() if v is not None}
+
+
+def _command(config: RunConfig, data: Path, out: Path, *flags: str) -> list[str]:
+    file = out.with_suffix(".toml")
+    file.write_text(tomli_w.dumps(_without_none(to_dict(config))))
+    paths = ["--config", str(file), "--data", str(data), "--out", str(out)]
+    return ["-m", "mien", "train", *paths, *flags]
+
+
+def _run(command: list[str], *, torchrun: bool = False) -> subprocess.CompletedProcess[str]:
+    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if torchrun else []
+    return subprocess.run(
+        [sys.executable, *start, *command], env=ENVIRONMENT, capture_output=True, text=True, timeout=200
+    )
+
+
+@pytest.fixture(scope="module")
+def one_process(tiny: RunConfig, drawn_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("devices") / "one"
+    done = _run(_command(tiny, drawn_folder, out, "--train.accumulate", "2"))
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.mark.parametrize("launcher", ["mien", "torchrun"])
+def test_two_processes_are_one_with_two_micro_batches(
+    launcher: str, tiny: RunConfig, drawn_folder: Path, one_process: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "two"
+    command = _command(tiny, drawn_folder, run, "--devices", "2")
+    done = _run(command, torchrun=launcher == "torchrun")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("validation, labels all") == 1
+    assert json.loads((run / "run.json").read_text())["devices"] == 2
+    theirs = load_file(one_process / "last.safetensors")
+    ours = load_file(run / "last.safetensors")
+    assert ours.keys() == theirs.keys()
+    assert any("running_var" in name for name in ours)
+    for name, value in ours.items():
+        torch.testing.assert_close(value, theirs[name], rtol=2e-3, atol=2e-5, msg=name)
+    for a, b in zip(*(_history(folder) for folder in (run, one_process)), strict=True):
+        assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-4)
+        assert a["images"] == b["images"]
+        assert a["validation"]["nll"] == pytest.approx(b["validation"]["nll"], rel=1e-4)
+
+
+def _history(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+
+
+def test_ctrl_c_stops_both_processes_and_the_run_goes_on(
+    tiny: RunConfig, drawn_folder: Path, one_process: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "stopped"
+    flags = ["--devices", "2", "--train.checkpoint_minutes", "0"]
+    process = subprocess.Popen(
+        [sys.executable, *_command(tiny, drawn_folder, run, *flags)],
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    _wait_for(run / "last.safetensors", process)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.count("continue with: mien train --resume") == 1
+    assert "Traceback" not in said
+    done = _run(["-m", "mien", "train", "--resume", str(run)])
+    assert done.returncode == 0, done.stderr
+    theirs = load_file(one_process / "last.safetensors")
+    for name, value in load_file(run / "last.safetensors").items():
+        torch.testing.assert_close(value, theirs[name], rtol=2e-3, atol=2e-5, msg=name)
+
+
+def _wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not path.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert path.exists()
+
+
+@pytest.mark.soak
+def test_no_process_waits_for_one_that_was_killed(
+    tiny: RunConfig, drawn_folder: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "killed"
+    flags = ["--devices", "2", "--train.checkpoint_minutes", "0", "--train.epochs", "500"]
+    process = subprocess.Popen(
+        [sys.executable, *_command(tiny, drawn_folder, run, *flags)],
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    _wait_for(run / "last.safetensors", process)
+    other = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(other[-1]), signal.SIGKILL)
+    _, said = process.communicate(timeout=60)
+    # Fabric kills the first process where it is the first to see it.
+    assert process.returncode == -signal.SIGKILL or "another process of the run has ended" in said
+
+
+class _Dealt:
+    """One of two processes; `gather` gives what the test put there."""
+
+    count = 2
+
+    def __init__(self, rank: int, parts: list[Any]) -> None:
+        self.rank, self.parts = rank, parts
+
+    def gather(self, own: Any) -> list[Any]:
+        self.parts[self.rank] = own
+        return self.parts
+
+
+@pytest.mark.parametrize("images", [3, BATCH, 3 * BATCH + 7])
+def test_every_image_is_evaluated_once_by_one_process(images: int) -> None:
+    pack = np.random.default_rng(0).integers(0, 256, (images + 5, 1, 4, 4)).astype(np.uint8)
+    rows = np.arange(images)[::-1] + 5
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    config = ModelConfig(size=4)
+    parts: list[Any] = [[], []]
+    for rank in (0, 1):
+        try:
+            logits = predict_shared(_Dealt(rank, parts), network, pack, rows, config)  # type: ignore[arg-type]
+        except IndexError:
+            # The other process's share is not there yet.
+            assert rank == 0
+    assert sum(len(part) for share in parts for part in share) == images
+    np.testing.assert_array_equal(logits, predict_logits(network, pack, rows, config))
+
+
+def test_a_batch_that_does_not_divide_is_refused() -> None:
+    with pytest.raises(InputError, match=r"batch_size 32 does not divide by accumulate 3 times devices 1"):
+        LoopConfig(batch_size=32, accumulate=3)
+
+
+def test_another_number_of_processes_than_torchrun_started_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "4"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=r"torchrun started 4 processes and train\.devices is 1"):
+        Devices(LoopConfig(precision="fp32"))
