@@ -59,4 +59,5 @@ class TrainingDiverged(MienError):
 
 
 class LostProcess(MienError):
-    """Another process of a run on several devices has ended; that one's own message says why."""
+    """Another process of a run on several devices has ended, or cannot be reached; that one's own message
+    says why."""

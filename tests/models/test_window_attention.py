@@ -1,5 +1,6 @@
 import copy
 
+import onnxruntime
 import pytest
 import torch
 from timm.models.swin_transformer import SwinTransformer
@@ -95,3 +96,23 @@ def test_window_order_by_hand() -> None:
     # Rolled: rows 4 5 3 / 1 2 0, then a column of padding (place 6).
     assert order.tolist() == [4, 5, 1, 2, 3, 6, 0, 6]
     assert back.tolist() == [6, 2, 3, 4, 0, 1]
+
+
+def test_the_exported_graph_takes_any_batch_and_gives_the_same_logits() -> None:
+    _, ours = pair(44, 6)
+    ours.eval()
+    batch = torch.export.Dim("batch", min=1, max=64)
+    program = torch.onnx.export(
+        ours,
+        (torch.zeros(2, 1, 44, 44),),
+        dynamo=True,
+        dynamic_shapes=({0: batch},),
+        input_names=["x"],
+        verbose=False,
+    )
+    assert program is not None
+    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString())
+    for count in (1, 5):
+        x = torch.randn(count, 1, 44, 44)
+        (logits,) = session.run(None, {"x": x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(logits), ours(x).detach(), rtol=0, atol=1e-4)

@@ -84,3 +84,11 @@ def test_a_network_without_batch_norm_is_left_alone() -> None:
     statistics = BatchStatistics(nn.Linear(2, 2), lambda _: None)
     statistics.take()
     statistics.finish()
+
+
+def test_layers_of_a_frozen_encoder_are_left_alone() -> None:
+    model = _model()
+    before = {name: b.clone() for name, b in model.named_buffers()}
+    model.eval()
+    _after(model, list(torch.randn(3, 8, 4)))
+    assert all(torch.equal(b, before[name]) for name, b in model.named_buffers())

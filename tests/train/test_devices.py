@@ -18,10 +18,14 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from mien.cli import run
 from mien.config import LoopConfig, ModelConfig, RunConfig, to_dict
-from mien.errors import InputError
+from mien.data.dataset import TrainingBatches
+from mien.errors import InputError, LostProcess, TrainingDiverged
 from mien.evaluate.predict import BATCH, predict_logits
+from mien.progress import Reporter
 from mien.train.devices import Devices
+from mien.train.loop import TrainingLoop
 from mien.train.run import predict_shared
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -174,3 +178,57 @@ def test_another_number_of_processes_than_torchrun_started_is_refused(
         monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match=r"torchrun started 4 processes and train\.devices is 1"):
         Devices(LoopConfig(precision="fp32"))
+
+
+def test_processes_that_start_from_other_weights_are_refused(tmp_path: Path) -> None:
+    class Other(Devices):
+        def gather(self, part: Any) -> list[Any]:
+            return [part, (part[0], part[1], part[2] + 1)]
+
+    config = RunConfig(model=ModelConfig(size=4), train=LoopConfig(precision="fp32", threads=1, batch_size=2))
+    batches = TrainingBatches(
+        np.zeros((2, 1, 4, 4), np.uint8),
+        np.arange(2),
+        np.arange(2),
+        np.eye(2, dtype=np.float32),
+        np.ones(2, np.int32),
+        np.ones(2, bool),
+        balance="none",
+        batch_size=2,
+        seed=0,
+    )
+    loop = TrainingLoop(
+        nn.Sequential(nn.Flatten(), nn.Linear(16, 2)),
+        batches,
+        config,
+        tmp_path,
+        devices=Other(config.train),
+        validate=lambda _: {},
+        reporter=Reporter(quiet=True),
+    )
+    with pytest.raises(LostProcess, match="process 1 starts from another checkpoint"):
+        loop.fit()
+
+
+@pytest.mark.parametrize(
+    ("error", "rank", "said"),
+    [
+        (TrainingDiverged("no number."), "1", ""),
+        (TrainingDiverged("no number."), "0", "mien: no number.\n"),
+        (InputError("no such folder."), "1", "mien: process 1: no such folder.\n"),
+    ],
+)
+def test_what_befalls_all_processes_is_said_once(
+    error: Exception,
+    rank: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def failing(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setattr("mien.train.run.train_run", failing)
+    assert run(["train", "--data", "d", "--out", "o"]) in (1, 2)
+    assert capsys.readouterr().err == said

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -329,9 +331,10 @@ def test_a_budget_ends_the_run_and_the_schedule_with_it(
     monkeypatch.setattr(type(loop.step), "__call__", slow)
     loop.validate = validate
     position = loop.fit()
-    assert 50 <= clock <= 62
+    assert 54 <= clock <= 60
     assert position.history[-1]["last"]
     assert not any(entry["last"] for entry in position.history[:-1])
+    assert position.history[-1]["lr"] == rates[-1]
     # A hundred epochs of three steps would hardly have left the peak.
     assert rates[0] == pytest.approx(0.1)
     assert rates == sorted(rates, reverse=True)
@@ -368,6 +371,156 @@ def test_a_step_that_overflows_in_fp16_is_taken_again_with_a_smaller_scale(
 def read_lines(run: Path) -> list[dict[str, Any]]:
     """What history.jsonl holds."""
     return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+
+
+def test_an_epochs_last_rate_is_what_the_history_says(tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        LEARNING,
+        optim=OptimConfig(lr=0.1, warmup_epochs=0, final_lr=0.0),
+        train=dataclasses.replace(LEARNING.train, batch_size=4),
+    )
+    history = _loop(config, tmp_path, _network()).fit().history
+    # Nine steps of half a cosine.
+    rates = [0.05 * (1 + np.cos(np.pi * step / 9)) for step in (2, 5, 8)]
+    assert [entry["lr"] for entry in history] == pytest.approx(rates)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_each_micro_batch_draws_its_own_augmentation(tmp_path: Path, accumulate: int) -> None:
+    config = dataclasses.replace(
+        STILL,
+        augment=AugmentConfig(rotation=0, autocontrast=0, flip=0.5),
+        train=dataclasses.replace(STILL.train, accumulate=accumulate),
+    )
+    network = _network()
+    seen = _seen(network)
+    loop = _loop(config, tmp_path, network)
+    faces = _input(_faces()[loop.batches.order(0)[0]]).split(12 // accumulate)
+    loop.fit()
+    mirrored = [((x - face).abs() > 0.01).flatten(1).any(1) for x, face in zip(seen, faces, strict=True)]
+    assert all(bool(m.any()) and not bool(m.all()) for m in mirrored)
+    assert accumulate == 1 or not torch.equal(*mirrored)
+
+
+def test_the_running_average_by_hand(tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        LEARNING, train=dataclasses.replace(LEARNING.train, epochs=2, batch_size=4, ema=0.4)
+    )
+    network = _network()
+    loop = _loop(config, tmp_path, network)
+    weights: list[torch.Tensor] = []
+    step = loop.step.__class__.__call__
+
+    class Recorded(type(loop.step)):  # type: ignore[misc]
+        def __call__(self, *arguments: Any) -> Any:
+            figures = step(self, *arguments)
+            weights.append(network[1].weight.detach().clone())  # type: ignore[union-attr]
+            return figures
+
+    loop.step.__class__ = Recorded
+    loop.fit()
+    assert len(weights) == 6
+    average = weights[0]
+    for t, weight in enumerate(weights[1:]):
+        decay = min(0.4, t / (9 + t))
+        average = decay * average + (1 - decay) * weight
+    torch.testing.assert_close(_part(tmp_path, "average.module.")["1.weight"], average.cpu())
+
+
+def test_a_finished_run_whose_history_was_cut_off_is_whole_again_after_resuming(tmp_path: Path) -> None:
+    history = _loop(LEARNING, tmp_path, _network()).fit().history
+    lines = (tmp_path / "history.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "history.jsonl").write_text("".join(lines[:-1]))
+    loop = _loop(LEARNING, tmp_path, _network())
+    loop.resume()
+    loop.fit()
+    assert read_lines(tmp_path) == history
+
+
+def test_checkpoints_are_written_within_an_epoch_as_often_as_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = 0.0
+    monkeypatch.setattr("mien.train.loop.time.monotonic", lambda: clock)
+    config = dataclasses.replace(
+        LEARNING, train=dataclasses.replace(LEARNING.train, epochs=1, batch_size=1, checkpoint_minutes=0.1)
+    )
+    loop = _loop(config, tmp_path, _network())
+    saved: list[int] = []
+    save, step = loop._save, type(loop.step).__call__
+
+    def saving() -> None:
+        saved.append(loop.position.step)
+        save()
+
+    def slow(self: Any, *arguments: Any) -> Any:
+        nonlocal clock
+        clock += 2.0
+        return step(self, *arguments)
+
+    monkeypatch.setattr(loop, "_save", saving)
+    monkeypatch.setattr(type(loop.step), "__call__", slow)
+    loop.fit()
+    # Six seconds are not yet more than a tenth of a minute; the last is that of the finished epoch.
+    assert saved == [4, 8, 12, 0]
+
+
+def test_a_better_epoch_removes_what_was_scored_of_the_one_before(tmp_path: Path) -> None:
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation" / "test.json").write_text("[]")
+    _loop(
+        dataclasses.replace(LEARNING, train=dataclasses.replace(LEARNING.train, epochs=1)),
+        tmp_path,
+        _network(),
+    ).fit()
+    assert not (tmp_path / "evaluation").exists()
+
+
+def test_a_selection_figure_that_is_no_number_is_never_the_best(tmp_path: Path) -> None:
+    for name, nlls, kept in (("first", [np.nan, 1.0, 2.0], 2), ("later", [1.0, np.nan, 0.5], 3)):
+        train = dataclasses.replace(LEARNING.train, selection="nll")
+        values = iter(nlls)
+
+        def validate(_: nn.Module, values: Any = values) -> dict[str, Any]:
+            return {"accuracy": 0.5, "macro_recall": 0.5, "nll": float(next(values))}
+
+        config = dataclasses.replace(LEARNING, train=train)
+        assert _loop(config, tmp_path / name, _network(), validate=validate).fit().best_epoch == kept
+
+
+def test_ctrl_c_during_validation_stops_the_run_after_its_checkpoint(tmp_path: Path) -> None:
+    def validate(network: nn.Module) -> dict[str, Any]:
+        os.kill(os.getpid(), signal.SIGINT)
+        return _steady(network)
+
+    with pytest.raises(KeyboardInterrupt, match="continue with"):
+        _loop(LEARNING, tmp_path, _network(), validate=validate).fit()
+    assert len(read_lines(tmp_path)) == 1
+
+
+class _WithOwnLoss(nn.Module):
+    has_own_loss = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = _network()
+
+    def forward(self, x: torch.Tensor, targets: torch.Tensor | None = None) -> Any:
+        logits = self.inner(x)
+        return logits if targets is None else (logits, 3.0 * self.inner[1].bias.sum())
+
+
+def test_a_networks_own_loss_is_added_to_what_is_learned(tmp_path: Path) -> None:
+    biases = []
+    for wrapped in (False, True):
+        torch.manual_seed(0)
+        network: Any = _WithOwnLoss() if wrapped else _network()
+        layer = network.inner[1] if wrapped else network[1]
+        optim = OptimConfig(name="sgd", lr=0.1, momentum=0, weight_decay=0, warmup_epochs=0)
+        config = dataclasses.replace(STILL, optim=optim)
+        _loop(config, tmp_path / str(wrapped), network).fit()
+        biases.append(layer.bias.detach().cpu())
+    torch.testing.assert_close(biases[1], biases[0] - 0.1 * 3.0)
 
 
 def test_a_run_within_its_budget_is_the_run_without_one(tmp_path: Path) -> None:

@@ -364,3 +364,54 @@ def test_a_teacher_teaches_by_config_and_hands_on_what_it_has_seen(
         < 0.1
         < json.loads((trained / "history.jsonl").read_text().splitlines()[0])["train_loss"]
     )
+    # A run goes on where it and its teacher have moved together, and not with another teacher.
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    shutil.move(teacher, moved / "teacher")
+    shutil.move(tmp_path / "run", moved / "run")
+    (moved / "run" / "history.jsonl").unlink()
+    (moved / "run" / LAST).unlink()
+    resume_run(moved / "run", reporter=Reporter(quiet=True), data=drawn_folder)
+    shutil.rmtree(moved / "teacher")
+    resume_run(moved / "run", reporter=Reporter(quiet=True), data=drawn_folder)
+    (moved / "run" / "history.jsonl").unlink()
+    with pytest.raises(InputError, match="the run's teacher is not there, or no longer what it was"):
+        resume_run(moved / "run", reporter=Reporter(quiet=True), data=drawn_folder)
+
+
+@pytest.mark.parametrize("method", ["sam", "esam", "looksam", "msam"])
+def test_a_run_stopped_within_an_epoch_ends_with_the_same_weights_by_every_method(
+    method: str,
+    tiny: RunConfig,
+    drawn_folder: Path,
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sam = dataclasses.replace(tiny.optim.sam, method=method, rho=0.02, every=2)
+    distill = DistillConfig(teachers=(str(trained),))
+    config = dataclasses.replace(
+        tiny,
+        augment=dataclasses.replace(tiny.augment, cutmix=0.5, mixup=0.5),
+        optim=dataclasses.replace(tiny.optim, sam=sam, frozen_epochs=0.4),
+        train=dataclasses.replace(tiny.train, epochs=1, accumulate=2, distill=distill),
+    )
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    train_run(config, drawn_folder, whole, reporter=Reporter(quiet=True))
+    step, steps = TrainingStep.__call__, 0
+
+    def interrupted(self: TrainingStep, *arguments: Any) -> StepFigures:
+        nonlocal steps
+        steps += 1
+        if steps == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, *arguments)
+
+    monkeypatch.setattr(TrainingStep, "__call__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_run(config, drawn_folder, stopped, reporter=Reporter(quiet=True))
+    monkeypatch.undo()
+    with safe_open(stopped / LAST, framework="pt") as file:
+        assert json.loads(file.metadata()["position"])["step"] == 4
+    resume_run(stopped, reporter=Reporter(quiet=True))
+    assert _same(stopped / LAST, whole / LAST)

@@ -20,7 +20,7 @@ from mien.cli.data import add_data_verbs
 from mien.cli.parser import Verb, new_parser, settings_of
 from mien.cli.study import add_study_verbs
 from mien.config import RunConfig, read_run_config
-from mien.errors import InputError, MienError, MissingExtra
+from mien.errors import InputError, LostProcess, MienError, MissingExtra, TrainingDiverged
 
 EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -55,7 +55,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (InputError, MissingExtra) as error:
         return _say(str(error), EXIT_INPUT)
     except MienError as error:
-        return _say(str(error), EXIT_FAILED)
+        return _say(str(error), EXIT_FAILED, error)
     except BrokenPipeError:
         # The reader of our output has gone, as with `mien predict ... | head`; there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -78,10 +78,13 @@ def _check_config_file(given: Sequence[str]) -> None:
             read_run_config(Path(value if separator else after))
 
 
-def _say(sentence: str, code: int) -> int:
-    # What ends a run on several devices ends all of its processes; one of them says so.
-    if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":
+def _say(sentence: str, code: int, error: MienError | None = None) -> int:
+    # Of a run on several devices each process says what befell it alone; what befalls all, the first says.
+    rank = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))
+    if rank == "0":
         print(f"mien: {sentence}", file=sys.stderr)  # noqa: T201
+    elif not isinstance(error, TrainingDiverged | LostProcess):
+        print(f"mien: process {rank}: {sentence}", file=sys.stderr)  # noqa: T201
     return code
 
 
@@ -147,7 +150,7 @@ def _train(options: Namespace) -> None:
     config = settings_of(RunConfig, options)
     config = replace(config, train=replace(config.train, **short))
     if options.resume is not None:
-        if options.out is not None or options.config or config != RunConfig():
+        if options.out is not None or options.config or short or config != RunConfig():
             raise InputError("--resume continues a run with its own config; leave out all but --data.")
         run, figures = options.resume, resume_run(options.resume, reporter=Reporter(), data=options.data)
     else:

@@ -177,7 +177,8 @@ class OptimConfig:
     """Factor of the learning rate from each layer of the encoder to the one below it, for fine-tuning (Bao et
     al., 2022: 0.65 to 0.9); 1 gives all layers the same rate."""
     frozen_epochs: float = 0.0
-    """Epochs at the start in which only the head and the SE block learn, for fine-tuning."""
+    """Epochs at the start in which only the head and the SE block learn, for fine-tuning; with as many as
+    there are, nothing else ever does (a linear probe)."""
     clip_norm: float | None = None
     """Largest gradient norm; with SAM it is applied before the second step only, since the first is
     normalised."""
@@ -224,7 +225,7 @@ class LoopConfig:
     """Micro-batches that each device takes a step's images in, to save memory. SAM climbs for each by itself:
     it is m-sharpness with m = batch_size / (accumulate * devices) (Foret et al., 2021, section 4.1)."""
     devices: int = 1
-    """Processes that share a step's images, each on its own GPU or on the CPU."""
+    """Processes that share a step's images, each on a CUDA GPU of its own, or all on the processor."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of training over fp32 weights: fp32, or bf16 or (on a GPU) fp16 autocast; `auto` takes bf16
     where the processor has it. Validation is always fp32."""
@@ -238,7 +239,7 @@ class LoopConfig:
     checkpoint_minutes: float = 5.0
     """Longest time between two checkpoints within an epoch; one is written after each epoch too."""
     threads: int = 0
-    """Processor threads of each process; 0 shares all cores, or OMP_NUM_THREADS, evenly."""
+    """Processor threads of each process; 0 leaves the number to torch, or to OMP_NUM_THREADS."""
     seed: int = 0
     """Seed of initial weights, order, augmentation and stochastic depth."""
     distill: DistillConfig = field(default_factory=DistillConfig)

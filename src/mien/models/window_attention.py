@@ -66,6 +66,17 @@ class _AttendInWindows(torch.autograd.Function):
         return _side_by_side(heads, of_q, of_k, of_v), of_bias, None
 
 
+def _attend_for_export(qkv: Tensor, bias: Tensor, scale: float) -> Tensor:
+    """What `_AttendInWindows` computes, in the plain form that exporters and runtimes know."""
+    heads, kinds, tokens, _ = bias.shape
+    windows = qkv.shape[0]
+    q, k, v = qkv.view(windows, tokens, 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+    scores = (q * scale) @ k.transpose(-2, -1)
+    scores = scores.view(-1, kinds, heads, tokens, tokens) + bias.permute(1, 0, 3, 2)
+    weights = scores.view(windows, heads, tokens, tokens).softmax(dim=-1)
+    return (weights @ v).transpose(1, 2).reshape(windows, tokens, -1)
+
+
 def _side_by_side(heads: int, *parts: Tensor) -> Tensor:
     """Each [heads * windows, N, D] -> together [windows, N, parts * heads * D]."""
     split = (part.view(heads, -1, *part.shape[1:]) for part in parts)
@@ -159,7 +170,8 @@ class WindowAttention(nn.Module):
         if self.partitioned:
             x = _Reorder.apply(x, self.order, self.back)
         qkv = self.qkv(x.reshape(-1, self.window_area, channels))
-        x = self.proj(_AttendInWindows.apply(qkv, self._bias(), self.scale))
+        attend = _attend_for_export if torch.compiler.is_exporting() else _AttendInWindows.apply
+        x = self.proj(attend(qkv, self._bias(), self.scale))
         x = x.reshape(batch, -1, channels)
         if self.partitioned:
             x = _Reorder.apply(x, self.back, self.order)

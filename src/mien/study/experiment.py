@@ -9,13 +9,23 @@ from mien.errors import InputError
 
 
 def is_same_experiment(one: RunConfig, other: RunConfig) -> bool:
-    """Whether two configs differ in nothing that a result should hang on: threads, precision and how often a
-    checkpoint is written do not count."""
-    first, second = (
-        replace(c, train=replace(c.train, threads=0, precision="auto", checkpoint_minutes=0.0))
-        for c in (one, other)
+    """Whether two configs differ in nothing that a result should hang on.
+
+    Threads, precision and how often a checkpoint is written do not count, nor which process takes which of a
+    step's micro-batches.
+    """
+    return _experiment(one) == _experiment(other)
+
+
+def _experiment(config: RunConfig) -> RunConfig:
+    train = config.train
+    parts = train.accumulate * train.devices
+    return replace(
+        config,
+        train=replace(
+            train, threads=0, precision="auto", checkpoint_minutes=0.0, accumulate=parts, devices=1
+        ),
     )
-    return first == second
 
 
 def check_one_device(config: RunConfig) -> None:

@@ -204,7 +204,6 @@ def _completed(
     folder: Path, config: RunConfig, manifest: Manifest, pack_file: Path, reporter: Reporter
 ) -> SavedRun:
     """One fold's run with its predictions, from wherever it stands."""
-    check_one_device(config)
     data, run = folder / "data", folder / "run"
     if (run / CONFIG).exists():
         saved = read_run(run)
@@ -214,9 +213,11 @@ def _completed(
             return saved
         _write_data(data, manifest, pack_file)
         if not saved.finished:
+            check_one_device(saved.config)
             (run / PREDICTIONS).unlink(missing_ok=True)
             resume_run(run, reporter=reporter, data=data)
     else:
+        check_one_device(config)
         _write_data(data, manifest, pack_file)
         reporter.say(f"{folder.name}: training")
         train_run(config, data, run, reporter=reporter)

@@ -156,7 +156,8 @@ def _complete(run: Path, config: RunConfig, data: Path, reporter: Reporter) -> N
         if saved.finished and read_evaluation(run, "test") is not None:
             reporter.say(f"{run.name}: already evaluated, skipped")
             return
-        check_one_device(config)
+        if not saved.finished:
+            check_one_device(saved.config)
         resume_run(run, reporter=reporter, data=data)
     test = evaluate_run(run, data, split="test")[0]
     low, high = test["accuracy_interval"]

@@ -15,18 +15,21 @@ class BatchStatistics:
     So they do not hang on the order of the micro-batches, nor on which process took which.
 
     Args:
-        model: its BatchNorm layers are looked after from now on.
+        model: its BatchNorm layers in training mode are looked after from now on.
         average: averages tensors in place over the processes of a run.
     """
 
     def __init__(self, model: nn.Module, average: Callable[[list[Tensor]], None]) -> None:
-        layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+        # A frozen encoder is in evaluation mode, and its statistics stay.
+        layers = [
+            m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats and m.training
+        ]
         running = [buffer for layer in layers for buffer in (layer.running_mean, layer.running_var)]
         self._running = [buffer for buffer in running if buffer is not None]
         # A step counts once, however many micro-batches it has.
         counters = [layer.num_batches_tracked for layer in layers]
         self._counters = [counter for counter in counters if counter is not None]
-        self._counted = [counter + 1 for counter in self._counters]
+        self._counters_after = [counter + 1 for counter in self._counters]
         self._average = average
         self._before = [buffer.clone() for buffer in self._running]
         self._sum = [torch.zeros_like(buffer) for buffer in self._running]
@@ -43,7 +46,7 @@ class BatchStatistics:
         """Set the statistics to what they were before the step."""
         if self._running:
             torch._foreach_copy_(self._running, self._before)
-            torch._foreach_copy_(self._counters, [count - 1 for count in self._counted])
+            torch._foreach_copy_(self._counters, [count - 1 for count in self._counters_after])
 
     def finish(self) -> None:
         """Set the statistics to the mean over the micro-batches of all processes."""
@@ -51,4 +54,4 @@ class BatchStatistics:
             torch._foreach_div_(self._sum, self._taken)
             self._average(self._sum)
             torch._foreach_copy_(self._running, self._sum)
-            torch._foreach_copy_(self._counters, self._counted)
+            torch._foreach_copy_(self._counters, self._counters_after)

@@ -48,6 +48,8 @@ class Position:
     """Seconds of it that process 0 spent augmenting."""
     validation_seconds: float = 0.0
     """Time of all validations so far."""
+    scheduled: int = 0
+    """Where on the schedule the last step lay, in steps; beyond its number where a budget hurries it."""
     loss_scale: dict[str, float] = field(default_factory=dict)
     """State of fp16's loss scale."""
     best: float = float("-inf")

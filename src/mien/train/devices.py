@@ -13,18 +13,24 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import TorchElasticEnvironment
+from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor
 
 from mien.config import LoopConfig
 from mien.errors import InputError, LostProcess
+from mien.train.memory import keep_freed_memory
 from mien.train.precision import precision_plugin
 from mien.train.sam import Tensors
+
+PATIENCE = timedelta(minutes=10)
+"""How long a process waits for the others before it gives the run up."""
 
 _Part = TypeVar("_Part")
 
@@ -40,25 +46,37 @@ class Devices:
     """
 
     def __init__(self, config: LoopConfig) -> None:
-        self.count = config.devices
+        self.count, self._threads = config.devices, config.threads
         # Fabric announces itself on every start; run.json holds what it says.
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         nodes = _nodes(config.devices)
-        if config.devices > 1:
+        on_gpu = torch.cuda.is_available()
+        if on_gpu:
             _check_gpus(config.devices // nodes)
-        _share_threads(config.threads, config.devices // nodes)
+            # fp32 is meant to the last bit that it promises, in convolutions too.
+            torch.backends.cudnn.allow_tf32 = False
+        else:
+            keep_freed_memory()
         self.fabric = Fabric(
-            accelerator="auto",
+            # Of GPUs only those of CUDA: mps has no float64, and lacks kernels of the augmentation.
+            accelerator="cuda" if on_gpu else "cpu",
             devices=config.devices // nodes,
             num_nodes=nodes,
-            strategy="ddp" if config.devices > 1 else "auto",
+            strategy=DDPStrategy(timeout=PATIENCE) if config.devices > 1 else "auto",
             plugins=[precision_plugin(config)],
         )
+        # Fabric knows its own number only once it has started.
+        started = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))
+        self.rank = int(started) if config.devices > 1 else 0
+        """This process's number, from 0; process 0 writes the run's folder and speaks."""
 
     def start(self) -> None:
         """Start the other processes, where torchrun has not; each of them runs this one's command line from
         its beginning to this line."""
         self.fabric.launch()
+        # Afterwards, since the launcher sets the threads too.
+        if self._threads:
+            torch.set_num_threads(self._threads)
 
     @property
     def device(self) -> torch.device:
@@ -66,18 +84,9 @@ class Devices:
         return self.fabric.device
 
     @property
-    def rank(self) -> int:
-        """This process's number, from 0; process 0 writes the run's folder and speaks."""
-        return self.fabric.global_rank
-
-    @property
     def is_first(self) -> bool:
         """Whether this is process 0."""
         return self.rank == 0
-
-    def wait(self) -> None:
-        """Wait until all processes are here."""
-        self.fabric.barrier()
 
     def average(self, tensors: Tensors) -> None:
         """Average float tensors in place over all processes, which give tensors of the same shapes."""
@@ -112,9 +121,10 @@ def _named_loss() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        reason = str(error).splitlines()[0][:100]
         raise LostProcess(
-            "another process of the run has ended; what it said stands above, and mien train --resume "
-            "continues from the last checkpoint."
+            "another process of the run has ended, or cannot be reached; what it said stands above, and mien "
+            f"train --resume continues from the last checkpoint ({reason})."
         ) from error
 
 
@@ -127,18 +137,15 @@ def _nodes(devices: int) -> int:
         raise InputError(
             f"torchrun started {started} processes and train.devices is {devices}; give --devices {started}."
         )
-    return started // int(os.environ["LOCAL_WORLD_SIZE"])
+    here = int(os.environ["LOCAL_WORLD_SIZE"])
+    if started % here:
+        raise InputError(
+            f"torchrun started {here} of {started} processes on this machine; start as many on each machine."
+        )
+    return started // here
 
 
 def _check_gpus(wanted: int) -> None:
     found = torch.cuda.device_count()
-    if 0 < found < wanted:
+    if found < wanted:
         raise InputError(f"train.devices asks this machine for {wanted} GPUs, and it has {found}.")
-
-
-def _share_threads(threads: int, processes: int) -> None:
-    """Set this process's threads, which torch's kernels and the light runtime's resizing take."""
-    if threads:
-        torch.set_num_threads(threads)
-    elif processes > 1 and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))

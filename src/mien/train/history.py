@@ -21,7 +21,6 @@ def history_entry(
     *,
     lr: float,
     kept: bool,
-    last: bool,
     validation_seconds: float,
 ) -> dict[str, Any]:
     """One line of history.jsonl.
@@ -31,7 +30,6 @@ def history_entry(
         figures: of the validation split.
         lr: the rate of the epoch's last step.
         kept: whether this epoch's weights are the best so far.
-        last: whether the run ends with this epoch.
         validation_seconds: what the validation took.
     """
     return {
@@ -40,13 +38,12 @@ def history_entry(
         "train_loss": position.loss_sum / position.seen,
         "train_accuracy": position.correct / position.seen,
         "images": position.seen,
-        "seconds": round(position.seconds, 1),
+        "seconds": round(position.seconds, 2),
         "data_wait_seconds": round(position.waited, 2),
         "augment_seconds": round(position.augmented, 2),
         "validation_seconds": round(validation_seconds, 1),
         "validation": {k: v for k, v in figures.items() if isinstance(v, float)},
         "kept": kept,
-        "last": last,
     }
 
 
@@ -56,14 +53,21 @@ def write_history(run: Path, history: list[dict[str, Any]]) -> None:
     write_text(run / HISTORY, "".join(json.dumps(entry) + "\n" for entry in history))
 
 
-def epoch_line(history: list[dict[str, Any]], epochs: int) -> str:
-    """The last epoch in one line."""
+def epoch_line(history: list[dict[str, Any]], epochs: int, budget_left: float | None) -> str:
+    """The last epoch in one line.
+
+    Args:
+        history: entries with `last`, which says whether the run ends with them.
+        epochs: of the config.
+        budget_left: seconds; None without a budget.
+    """
     entry, before = history[-1], history[-2] if len(history) > 1 else None
     seconds = max(entry["seconds"] - (before["seconds"] if before else 0.0), 1e-9)
     waited = entry["data_wait_seconds"] - (before["data_wait_seconds"] if before else 0.0)
     validation = entry["validation"]
     a_epoch = (entry["seconds"] + sum(e["validation_seconds"] for e in history)) / len(history)
     left = 0.0 if entry["last"] else a_epoch * (epochs - entry["epoch"])
+    left = left if budget_left is None else max(0.0, min(left, budget_left))
     return (
         f"epoch {entry['epoch']:>3}/{epochs}  train loss {entry['train_loss']:.3f}"
         f"  accuracy {entry['train_accuracy']:.1%}"

@@ -6,6 +6,7 @@ draws come from (seed, epoch) and (seed, step).
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -19,9 +20,11 @@ from torch import nn
 
 from mien.config import RunConfig
 from mien.data.dataset import TrainingBatches
+from mien.errors import LostProcess
 from mien.models.saved import EVALUATION
 from mien.models.weights import BEST
 from mien.progress import Bar, Reporter
+from mien.train.budget import Budget
 from mien.train.checkpoint import LAST, Position, load_state, save_state, write_tensors
 from mien.train.devices import Devices
 from mien.train.history import epoch_line, history_entry, write_history, write_tensorboard
@@ -66,7 +69,8 @@ class TrainingLoop:
         self.average = _running_average(model, config.train.ema) if config.train.ema else None
         self.step = TrainingStep(self.network, batches, config, devices, teacher=teacher)
         self.position = Position()
-        self.total_steps = config.train.epochs * batches.steps_per_epoch
+        train = config.train
+        self.budget = Budget(train.max_minutes, train.epochs, batches.steps_per_epoch)
 
     def resume(self) -> None:
         """Continue from the run's last checkpoint.
@@ -76,17 +80,24 @@ class TrainingLoop:
         """
         self.position = load_state(self.run / LAST, self.network, self.average, self.step.optimizer)
         self.step.loss_scale.load(self.position.loss_scale)
+        if self.devices.is_first:
+            # The checkpoint is the earlier of the two files, and a kill may have come between them.
+            write_history(self.run, self.position.history)
 
     def fit(self) -> Position:
         """Train to the last epoch, or to the end of the budget.
 
         Raises:
             TrainingDiverged: loss or gradient is not finite.
+            LostProcess: another process has ended, or started from another state.
             KeyboardInterrupt: Ctrl-C; the step was finished and a checkpoint written.
             OSError: a file could not be written.
         """
-        images = self.total_steps * self.batches.batch_size
-        done = self._steps_done() * self.batches.batch_size
+        self._check_same_start()
+        size = self.batches.batch_size
+        # How many images a budget affords is not known.
+        images = self.budget.total_steps * size if self.budget.seconds is None else None
+        done = self._steps_done() * size
         with self.reporter.bar("training", images, done=done) as bar, InterruptFlag() as interrupt:
             while not self._is_finished():
                 self._epoch(bar, interrupt)
@@ -94,6 +105,18 @@ class TrainingLoop:
                 if self._agreed(interrupt.raised):
                     self._stop()
         return self.position
+
+    def _check_same_start(self) -> None:
+        """Refuse processes that start from different weights or another step, as on machines with different
+        copies of a run's folder: each would take its own way, and the mean of them means nothing."""
+        weights = torch.stack([p.detach().double().sum() for p in self.network.parameters()]).sum().item()
+        starts = self.devices.gather((self._steps_done(), self.config.train.seed, weights))
+        other = next((rank for rank, start in enumerate(starts) if start != starts[0]), None)
+        if other is not None:
+            raise LostProcess(
+                f"process {other} starts from another checkpoint or other weights than process 0; {self.run} "
+                "must lie where all machines see the same files."
+            )
 
     def _steps_done(self) -> int:
         return self.position.epoch * self.batches.steps_per_epoch + self.position.step
@@ -107,16 +130,21 @@ class TrainingLoop:
         order = self.batches.order(position.epoch)
         self.network.train()
         saved = time.monotonic()
-        while position.step < self.batches.steps_per_epoch and not self._is_budget_spent():
+        # One step at least, so that there is something to validate.
+        while position.step < self.batches.steps_per_epoch and not (
+            position.step > 0 and self.budget.is_spent(position)
+        ):
             began = time.monotonic()
-            scheduled = self._scheduled_step()
-            self._freeze(scheduled)
-            step = self._steps_done()
-            figures = self.step(order[position.step], step, self._learning_rate(scheduled))
+            position.scheduled = self.budget.scheduled_step(position)
+            self._freeze()
+            step, rate = self._steps_done(), self._learning_rate()
+            figures = self.step(order[position.step], step, rate)
             if self.average is not None:
                 self.average.update(self.network, step=step)
             # Read once: a Ctrl-C after this line is the next step's, which saves before it ends.
             stopped = self._account(figures, time.monotonic() - began, interrupt.raised)
+            if not math.isfinite(position.loss_sum):
+                raise self.step.diverged(order[position.step - 1], step, rate)
             bar.advance(self.batches.batch_size, self._progress_text())
             if stopped or time.monotonic() - saved > 60 * train.checkpoint_minutes:
                 self._save()
@@ -126,20 +154,19 @@ class TrainingLoop:
 
     def _account(self, figures: StepFigures, seconds: float, interrupted: bool) -> bool:
         """Add a step of all processes to the position; returns whether one of them was interrupted."""
-        position, first = self.position, self.devices.is_first
-        own = [figures.loss, figures.correct, figures.images, interrupted]
+        position = self.position
         # The clocks of process 0 count, since all must see the same budget.
-        own += [seconds, figures.waited, figures.augmented] if first else [0.0, 0.0, 0.0]
-        loss, correct, images, stopped, *times = self.devices.total(
-            torch.tensor(own, dtype=torch.float64)
-        ).tolist()
+        clocks = (seconds, figures.waited, figures.augmented) if self.devices.is_first else (0.0, 0.0, 0.0)
+        own = (figures.loss, figures.correct, figures.images, interrupted, *clocks)
+        total = self.devices.total(torch.tensor(own, dtype=torch.float64))
+        loss, correct, images, stopped, seconds, waited, augmented = total.tolist()
         position.step += 1
         position.loss_sum += loss
         position.correct += int(correct)
         position.seen += int(images)
-        position.seconds += times[0]
-        position.waited += times[1]
-        position.augmented += times[2]
+        position.seconds += seconds
+        position.waited += waited
+        position.augmented += augmented
         return bool(stopped)
 
     def _agreed(self, interrupted: bool) -> bool:
@@ -161,31 +188,17 @@ class TrainingLoop:
             f"  {position.waited / max(position.seconds, 1e-9):.1%} waiting for data"
         )
 
-    def _budget_used(self) -> float:
-        """The share of the time budget that is used; the next validation has its part of it."""
-        train, position = self.config.train, self.position
-        if train.max_minutes is None:
-            return 0.0
-        validations = len(position.history)
-        one = position.validation_seconds / validations if validations else 0.0
-        return (position.seconds + position.validation_seconds + one) / (60 * train.max_minutes)
+    def _learning_rate(self) -> float:
+        config = self.config
+        return learning_rate(
+            config.optim, self.position.scheduled, self.batches.steps_per_epoch, config.train.epochs
+        )
 
-    def _is_budget_spent(self) -> bool:
-        # One step at least, so that there is something to validate.
-        return self.position.step > 0 and self._budget_used() >= 1
-
-    def _scheduled_step(self) -> int:
-        """Where on the schedule the next step lies: where it would be anyway, or further on, as far as the
-        budget is used (budgeted training, Li et al., ICLR 2020)."""
-        return max(self._steps_done(), min(int(self._budget_used() * self.total_steps), self.total_steps - 1))
-
-    def _learning_rate(self, step: int) -> float:
-        return learning_rate(self.config.optim, step, self.batches.steps_per_epoch, self.config.train.epochs)
-
-    def _freeze(self, step: int) -> None:
+    def _freeze(self) -> None:
         """Keep the encoder from learning in the first epochs, where the config says so."""
-        if self.config.optim.frozen_epochs:
-            frozen = is_encoder_frozen(self.config.optim, step, self.batches.steps_per_epoch)
+        config = self.config.optim
+        if config.frozen_epochs:
+            frozen = is_encoder_frozen(config, self.position.scheduled, self.batches.steps_per_epoch)
             freeze_encoder(self.network, frozen)
 
     def _finish_epoch(self) -> None:
@@ -197,7 +210,7 @@ class TrainingLoop:
         position.validation_seconds += took
         selected = figures[train.selection] * (-1 if train.selection == "nll" else 1)
         # The first epoch is kept whatever it is, so that a run always has weights.
-        better = position.best_epoch == 0 or selected > position.best
+        better = position.best_epoch == 0 or selected > position.best or math.isnan(position.best)
         if better:
             position.best = selected
             position.best_epoch = position.epoch + 1
@@ -208,17 +221,19 @@ class TrainingLoop:
         entry = history_entry(
             position,
             figures,
-            lr=self._learning_rate(max(self._scheduled_step() - 1, 0)),
+            lr=self._learning_rate(),
             kept=better,
-            last=position.epoch + 1 == train.epochs or self._budget_used() >= 1,
             validation_seconds=took,
         )
         position.history.append(entry)
+        entry["last"] = position.epoch + 1 == train.epochs or self.budget.is_spent(
+            replace(position, epoch=position.epoch + 1, step=0)
+        )
         self.position = replace(position, epoch=position.epoch + 1, step=0, loss_sum=0.0, correct=0, seen=0)
         self._save()
         if self.devices.is_first:
             write_tensorboard(self.run, entry)
-        self.reporter.say(epoch_line(self.position.history, train.epochs))
+        self.reporter.say(epoch_line(self.position.history, train.epochs, self.budget.left(self.position)))
 
     def _save(self) -> None:
         if not self.devices.is_first:

@@ -60,7 +60,7 @@ def autocast_plugin(precision: str, device: str) -> Precision:
 
     Args:
         precision: `32-true`, `bf16-mixed` or `16-mixed`.
-        device: `cpu`, `cuda` or `mps`.
+        device: `cpu` or `cuda`.
     """
     if precision == "32-true":
         return Precision()
@@ -71,9 +71,7 @@ def autocast_plugin(precision: str, device: str) -> Precision:
 
 
 def _device_type() -> str:
-    """What Fabric takes for accelerator="auto"."""
-    if torch.backends.mps.is_available():
-        return "mps"
+    """What the run's processes train on, see `Devices`."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 

@@ -12,6 +12,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ from mien.train.checkpoint import LAST
 from mien.train.devices import Devices
 from mien.train.loop import TrainingLoop
 from mien.train.precision import autocast_precision
-from mien.train.teacher import load_teacher
+from mien.train.teacher import load_teacher, weights_of
 
 CARD = "card.json"
 """The model card in a run's folder."""
@@ -61,7 +62,9 @@ def train_run(config: RunConfig, data: Path, out: Path, *, reporter: Reporter) -
     Raises:
         InputError: data or config cannot be used; nothing is written then.
         TrainingDiverged: the loss is not finite.
+        LostProcess: of several processes one has ended, or started from another state.
         KeyboardInterrupt: stopped; the run can be resumed.
+        SystemExit: with code 0 at the end, in all processes of a run but the first.
     """
     if (out / CONFIG).exists():
         raise InputError(
@@ -69,6 +72,7 @@ def train_run(config: RunConfig, data: Path, out: Path, *, reporter: Reporter) -
         )
     prepared = load_prepared(data)
     loop, training = _assemble(config, prepared, out, reporter)
+    loop.devices.start()
     record = _record(config, prepared, training, loop, data, out)
     if loop.devices.is_first:
         out.mkdir(parents=True, exist_ok=True)
@@ -89,6 +93,7 @@ def resume_run(out: Path, *, reporter: Reporter, data: Path | None = None) -> di
     Raises:
         InputError: no run there, or the data is not what it was trained on.
         CheckpointError: the checkpoint does not fit the run's config.
+        Others: as `train_run`.
     """
     saved = read_run(out)
     folder = data or saved.data
@@ -98,23 +103,42 @@ def resume_run(out: Path, *, reporter: Reporter, data: Path | None = None) -> di
             f"{folder}: its manifest is not the one that {out} was trained on; give that data with --data."
         )
     has_checkpoint = (out / LAST).is_file()
-    loop, _ = _assemble(saved.config, prepared, out, reporter, starting_weights=not has_checkpoint)
-    taught = [] if loop.step.teacher is None else loop.step.teacher.records
-    if [t["sha256"] for t in taught] != [t["sha256"] for t in saved.record.get("teachers", [])]:
-        raise InputError(f"{out}: train.distill.teachers have changed since the run began; start a new run.")
+    # Where nothing is left to learn the teachers may be gone; otherwise they may have moved with the run.
+    teachers = () if saved.finished else _teachers_of(saved)
+    train = saved.config.train
+    distill = replace(train.distill, teachers=teachers)
+    config = replace(saved.config, train=replace(train, distill=distill))
+    loop, _ = _assemble(config, prepared, out, reporter, starting_weights=not has_checkpoint)
     if has_checkpoint:
         loop.resume()
-        loop.reporter.say(f"continuing {out} after epoch {loop.position.epoch}, step {loop.position.step}")
+    loop.devices.start()
+    loop.reporter.say(f"continuing {out} after epoch {loop.position.epoch}, step {loop.position.step}")
     return _fit(loop, saved, prepared)
+
+
+def _teachers_of(saved: SavedRun) -> tuple[str, ...]:
+    """Paths of a run's teachers, as they were when it began.
+
+    Raises:
+        InputError: one has changed, or is gone.
+    """
+    paths = []
+    for teacher in saved.record.get("teachers", []):
+        path = Path(os.path.normpath(saved.folder / teacher["path"]))
+        if not weights_of(path).is_file() or sha256_of(weights_of(path)) != teacher["sha256"]:
+            raise InputError(
+                f"{path}: the run's teacher is not there, or no longer what it was; put it back, or start a "
+                "new run."
+            )
+        paths.append(str(path))
+    return tuple(paths)
 
 
 def _assemble(
     config: RunConfig, prepared: Prepared, out: Path, reporter: Reporter, *, starting_weights: bool = True
 ) -> tuple[TrainingLoop, Targets]:
-    """The loop before its first step, and the training split.
-
-    The other processes are started last, when nothing that was asked for can be refused any more.
-    """
+    """The loop before its first step, and the training split; all that can be refused is refused here, before
+    other processes are started."""
     target = config.training_set.target
     training = split_targets(prepared, target, "train", ())
     validation = split_targets(prepared, target, "validation", ())
@@ -142,7 +166,6 @@ def _assemble(
         logits = predict_shared(devices, network, prepared.pack, validation.pack_rows, config.model)
         return score_split(split_predictions(validation, logits), validation, manifest_hash)
 
-    devices.start()
     loop = TrainingLoop(
         model,
         batches,
@@ -204,7 +227,10 @@ def _record(
             {*training.sets, *starting.get("sets", ()), *(name for t in teachers for name in t["sets"])}
         ),
         "starting_weights": starting or None,
-        "teachers": teachers,
+        "teachers": [
+            {**record, "path": Path(os.path.relpath(Path(name).resolve(), out.resolve())).as_posix()}
+            for record, name in zip(teachers, config.train.distill.teachers, strict=True)
+        ],
         "template": prepared.manifest.info.template,
         "parameters": parameter_count(loop.network),
         "precision": autocast_precision(config.train),

@@ -139,7 +139,7 @@ class SAM(Optimizer):
             for closure in closures:
                 losses.append(one(closure).detach().reshape(-1))
                 total.add(self._moving(), weight=len(losses[-1]))
-            for parameter, gradient in total.mean().items():
+            for parameter, gradient in total.take_mean().items():
                 parameter.grad = gradient
         if self.average is not None:
             self.average(gradients_of(self._moving()))
@@ -230,12 +230,14 @@ class GradientSum:
             sums = [self._sums[p] for p in parameters]
             torch._foreach_add_(sums, gradients_of(parameters), alpha=weight)
 
-    def mean(self) -> dict[Tensor, Tensor]:
-        """The weighted mean a parameter; one without a gradient in some micro-batch counts as zero there."""
-        if self._sums:
-            torch._foreach_div_(list(self._sums.values()), self._weight)
-        self._weight = 1
-        return self._sums
+    def take_mean(self) -> dict[Tensor, Tensor]:
+        """The weighted mean a parameter, and begin anew; one without a gradient in some micro-batch counts as
+        zero there."""
+        mean, weight = self._sums, self._weight
+        self._sums, self._weight = {}, 0
+        if mean:
+            torch._foreach_div_(list(mean.values()), weight)
+        return mean
 
 
 class RandomState:

@@ -95,7 +95,7 @@ class LookSAM(SAM):
 
     def _orthogonal(self) -> dict[Tensor, Tensor]:
         """g_v a parameter, from the gradients of both passes; nothing where alpha is 0."""
-        first = self._first.mean()
+        first = self._first.take_mean()
         parameters = [p for p in self._moving() if p in first]
         if not parameters:
             return {}

@@ -35,7 +35,8 @@ class StepFigures:
     """What happened in the micro-batches of one step."""
 
     loss: float = 0.0
-    """Summed loss of the images, at the weights before the climb."""
+    """Summed loss of the images in the first pass: at the weights before the climb, or, by momentum-SAM, at
+    the moved weights. It may be infinite, or no number."""
     correct: int = 0
     """Images whose most probable class was predicted."""
     images: int = 0
@@ -85,7 +86,7 @@ class TrainingStep:
             The figures of this process's images.
 
         Raises:
-            TrainingDiverged: loss or gradient is not finite.
+            TrainingDiverged: the gradient is not finite.
         """
         set_learning_rate(self.optimizer, rate)
         while True:
@@ -98,13 +99,12 @@ class TrainingStep:
                 # A gradient too large for fp16 at this scale: the same step again, with the same draws.
                 if self.loss_scale.overflowed():
                     continue
-                raise self._diverged(positions, step, rate) from None
-            if not np.isfinite(figures.loss):
-                raise self._diverged(positions, step, rate)
+                raise self.diverged(positions, step, rate) from None
             self.loss_scale.good()
             return figures
 
-    def _diverged(self, positions: npt.NDArray[np.int64], step: int, rate: float) -> TrainingDiverged:
+    def diverged(self, positions: npt.NDArray[np.int64], step: int, rate: float) -> TrainingDiverged:
+        """The error of a step whose loss or gradient is not finite; arguments as of the step."""
         # Activations beyond fp16's range overflow in the forward pass, at any scale of the loss.
         other = ", or train in bf16 or fp32" if self.loss_scale.active else ""
         numbers, epoch = self.batches.rows[positions], step // self.batches.steps_per_epoch + 1
@@ -172,7 +172,7 @@ class _MicroBatch:
         if owner.teacher is not None:
             with owner.devices.fabric.autocast():
                 self._taught = owner.teacher(self._x)
-        self._counted = False
+        self._has_counted = False
 
     def __call__(self, rows: Tensor | None = None, *, backward: bool = True) -> Tensor:
         owner = self._owner
@@ -187,7 +187,7 @@ class _MicroBatch:
             else:
                 logits = owner.model(x)
         losses = owner.criterion(logits, targets, taught)
-        if not self._counted:
+        if not self._has_counted:
             self._count(logits, targets, losses)
         if backward:
             owner.optimizer.zero_grad()
@@ -195,7 +195,7 @@ class _MicroBatch:
         return losses.detach()
 
     def _count(self, logits: Tensor, targets: Tensor, losses: Tensor) -> None:
-        self._counted = True
+        self._has_counted = True
         right = logits.detach().argmax(1) == targets.argmax(1)
         summed = torch.stack([losses.detach().sum().double(), right.sum().double()]).tolist()
         self._figures.loss += summed[0]

@@ -120,6 +120,11 @@ def _finished(path: Path) -> _Finished:
     return _exported(path) if path.suffix == ".onnx" else _run(path)
 
 
+def weights_of(teacher: Path) -> Path:
+    """The file that holds a teacher's weights, whose hash says which teacher it was."""
+    return teacher if teacher.suffix == ".onnx" else teacher / BEST
+
+
 def _run(folder: Path) -> _Finished:
     saved = read_run(folder)
     if not saved.finished:
@@ -128,7 +133,7 @@ def _run(folder: Path) -> _Finished:
             "or name another teacher."
         )
     prior, sets = saved.record.get("prior", {}), tuple(saved.record.get("sets", ()))
-    return _Finished(saved.model(), folder, folder / BEST, saved.labels, saved.config.model, prior, sets)
+    return _Finished(saved.model(), folder, weights_of(folder), saved.labels, saved.config.model, prior, sets)
 
 
 def _exported(path: Path) -> _Finished:
