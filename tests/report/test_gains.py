@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mien.report.gains import Answers, answers_of, compare, image_interval, seed_interval, verdict_of
+from mien.report.gains import Answers, answers_of, compare, seed_interval, verdict_of
 
 
 def answered(correct: list[int], first_row: int = 0) -> Answers:
@@ -72,8 +72,11 @@ def test_zero_at_the_edge_is_no_gain() -> None:
     assert verdict_of([(-0.1, 0.0)]) == "no gain"
 
 
-def test_image_interval_of_equal_values_has_no_width() -> None:
-    assert image_interval(np.full(7, 0.25)) == (0.25, 0.25)
+def test_five_images_are_too_few_to_tell_two_columns_apart() -> None:
+    five, six = ({0: answered([1] * n + [0] * 20)} for n in (5, 6))
+    none = {0: answered([0] * 26)}
+    assert compare({0: answered([0] * 25)}, five, view="all", difference=0.2).verdict == "no gain"
+    assert compare(none, six, view="all", difference=0.2).verdict == "gain"
 
 
 def test_answers_are_ordered_by_row_and_the_seven_class_view_masks_contempt() -> None:

@@ -23,7 +23,6 @@ from mien.study import folds as module
 from mien.study.folds import (
     OutOfFold,
     divide,
-    fit_temperature,
     fold_manifest,
     fold_splits,
     out_of_fold,
@@ -287,23 +286,3 @@ def test_a_row_of_a_class_that_its_model_never_saw_is_not_judged(
     assert [own.ids[i] for i in np.flatnonzero(~made.known)] == [first]
     # No model says that any picture is of a class it has not seen.
     assert (made.probabilities[made.fold == made.fold[own.ids.index(first)], 0] == 0).all()
-
-
-@pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
-def test_the_temperature_that_drew_the_labels_is_found(temperature: float) -> None:
-    rng = np.random.default_rng(0)
-    logits = rng.normal(0, 3, (20_000, 5)).astype(np.float32)
-    offset = np.log([0.4, 0.3, 0.15, 0.1, 0.05])
-    probabilities = softmax(logits / temperature + offset, axis=1)
-    labels = (probabilities.cumsum(1) < rng.random((len(logits), 1))).sum(1).clip(max=4)
-    found = fit_temperature(logits, labels, offset)
-    assert found == pytest.approx(temperature, rel=0.05)
-    assert fit_temperature(logits * 3, labels, offset) == pytest.approx(3 * found, rel=1e-3)
-
-
-def test_a_temperature_stays_in_range_and_is_one_without_images() -> None:
-    logits, nothing = np.eye(3, dtype=np.float32), np.zeros(3)
-    low, high = module.TEMPERATURES
-    assert low <= fit_temperature(logits, np.arange(3), nothing) <= 1.01 * low
-    assert 0.99 * high <= fit_temperature(logits, np.array([1, 2, 0]), nothing) <= high
-    assert fit_temperature(logits[:0], np.arange(0), nothing) == 1.0

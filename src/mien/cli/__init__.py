@@ -95,7 +95,7 @@ def _parser() -> tuple[ArgumentParser, dict[str, Verb]]:
     commands.add_subcommand("data", data, help="prepare and inspect data sets")
     data_verbs = add_data_verbs(data)
     commands.add_subcommand("train", _train_parser(), help="train a model")
-    commands.add_subcommand("evaluate", _evaluate_parser(), help="score a run's checkpoint on a split")
+    commands.add_subcommand("evaluate", _evaluate_parser(), help="score a model on a split")
     commands.add_subcommand("export", _export_parser(), help="write a run as an ONNX file")
     commands.add_subcommand("report", _report_parser(), help="one HTML page from runs")
     commands.add_subcommand(
@@ -162,7 +162,7 @@ def _train(options: Namespace) -> None:
     _print_figures(run, [figures])
 
 
-def _print_figures(run: Path, entries: Sequence[dict[str, Any]]) -> None:
+def _print_figures(run: Path | str, entries: Sequence[dict[str, Any]]) -> None:
     for figures in entries:
         low, high = figures["accuracy_interval"]
         lines = [
@@ -180,26 +180,41 @@ def _print_figures(run: Path, entries: Sequence[dict[str, Any]]) -> None:
 
 def _evaluate_parser() -> ArgumentParser:
     parser = new_parser(
-        "Score the checkpoint that validation chose, in fp32. Example: mien evaluate runs/a --split test"
+        "Score a model, in fp32. Of a run it is the checkpoint that validation chose, and its figures are "
+        "kept in the run's folder. Examples: mien evaluate runs/a --split test; "
+        "mien evaluate their_package.api:predict --data hybrid --labels 7"
     )
-    parser.add_argument("run", type=Path, help="folder of the run")
-    parser.add_argument("--data", type=Path | None, help="prepared folder; the run's own by default")
+    parser.add_argument(
+        "model",
+        type=str,
+        help="a run's folder, an .onnx file, `bundled`, or `module:function` or `file.py:function` that "
+        "takes uint8 faces [N,H,W,C] and gives probabilities [N,K]; its attribute `labels` names the classes",
+    )
+    parser.add_argument("--data", type=Path | None, help="prepared folder; a run's own by default")
     parser.add_argument(
         "--split", choices=("train", "validation", "test"), default="test", help="which images"
     )
     parser.add_argument(
         "--labels",
         type=str | None,
-        help="`all`, `7` (contempt left out) or names; by default all, and 7 where it applies",
+        help="`all`, `7` (contempt left out) or names; by default all, and of a run 7 where it applies",
     )
     return parser
 
 
 def _evaluate(options: Namespace) -> None:
-    from mien.evaluate.run import evaluate_run
+    from mien.evaluate.run import evaluate_model, evaluate_run
 
     views = None if options.labels is None else [options.labels]
-    _print_figures(options.run, evaluate_run(options.run, options.data, split=options.split, views=views))
+    path = Path(options.model)
+    if path.suffix != ".onnx" and options.model != "bundled" and (path.is_dir() or ":" not in options.model):
+        _print_figures(path, evaluate_run(path, options.data, split=options.split, views=views))
+        return
+    if options.data is None:
+        raise InputError(f"{options.model}: only a run knows its own data; give --data, a prepared folder.")
+    figures, sentences = evaluate_model(options.model, options.data, split=options.split, views=views)
+    _print_figures(options.model, figures)
+    print(*(f"  {sentence}" for sentence in sentences), sep="\n", end="\n" if sentences else "")  # noqa: T201
 
 
 def _export_parser() -> ArgumentParser:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit  # type: ignore[import-untyped]
 
-from mien.evaluate.metrics import RESAMPLES
+from mien.evaluate.bootstrap import LEAST_DIFFERING, mean_interval
 from mien.labels import class_view
 
 Interval: TypeAlias = tuple[float, float]
@@ -52,7 +52,8 @@ class Gain:
     seed_interval: Interval | None
     """95 % t interval over the seeds that both columns have; None below three of them."""
     verdict: Verdict
-    """`gain` or `loss` only where every interval that there is leaves out 0."""
+    """`gain` or `loss` only where every interval that there is leaves out 0, and not on fewer images than
+    could tell the two apart."""
     reason: str = ""
     """Why there is no pairing."""
 
@@ -73,21 +74,6 @@ def answers_of(tensors: Mapping[str, npt.NDArray[Any]], names: Sequence[str], vi
     predicted = columns[tensors["logits"][order][kept][:, columns].astype(np.float32).argmax(1)]
     rows = tensors["pack_rows"][order][kept].astype(np.int64)
     return Answers(rows, truth[kept], predicted == truth[kept])
-
-
-def image_interval(values: npt.NDArray[np.float64]) -> Interval:
-    """95 % bootstrap interval of a mean over images.
-
-    Args:
-        values: float64 [m], one value an image: correctness 0..1, or a difference of two, -1..1.
-    """
-    # A resample only changes how often each distinct value is drawn: a multinomial draw, without the
-    # resampling.
-    distinct, counts = np.unique(values, return_counts=True)
-    draws = np.random.default_rng(0).multinomial(len(values), counts / len(values), size=RESAMPLES)
-    means = (draws @ distinct) / len(values)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def seed_interval(values: Sequence[float]) -> Interval | None:
@@ -125,11 +111,12 @@ def compare(
     if reason:
         return Gain(view, 0, difference, None, None, "not paired", reason)
     change = _mean_correct(later) - _mean_correct(earlier)
-    interval = image_interval(change)
+    interval = mean_interval(change).interval
     shared = sorted(set(earlier) & set(later))
     over_seeds = seed_interval([_accuracy(later[seed]) - _accuracy(earlier[seed]) for seed in shared])
     intervals = [interval] if over_seeds is None else [interval, over_seeds]
-    return Gain(view, len(change), float(change.mean()), interval, over_seeds, verdict_of(intervals))
+    verdict = verdict_of(intervals) if np.count_nonzero(change) >= LEAST_DIFFERING else "no gain"
+    return Gain(view, len(change), float(change.mean()), interval, over_seeds, verdict)
 
 
 def verdict_of(intervals: Sequence[Interval]) -> Verdict:

@@ -12,9 +12,11 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mien.config import RunConfig, to_dict
-from mien.report.gains import Answers, Gain, Interval, answers_of, compare, image_interval, seed_interval
+from mien.evaluate.bootstrap import mean_interval
+from mien.report.gains import Answers, Gain, Interval, answers_of, compare, seed_interval
 from mien.report.published import SWIN, SWIN_SE, SWIN_SE_SAM, PublishedColumn
 from mien.report.runs import ReportedRun
 
@@ -253,7 +255,8 @@ def _interval(runs: Sequence[ReportedRun], view: str) -> Interval | None:
     answers = _answers(runs, view)
     if not answers or len({len(part.correct) for part in answers.values()}) > 1:
         return None
-    return image_interval(np.mean([part.correct for part in answers.values()], axis=0, dtype=np.float64))
+    mean: npt.NDArray[np.float64] = np.mean([a.correct for a in answers.values()], axis=0, dtype=np.float64)
+    return mean_interval(mean).interval
 
 
 def _answers(runs: Sequence[ReportedRun], view: str) -> dict[int, Answers]:

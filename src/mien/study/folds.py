@@ -19,8 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 from safetensors.numpy import load_file, save
-from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
-from scipy.special import log_softmax, softmax  # type: ignore[import-untyped]
+from scipy.special import softmax  # type: ignore[import-untyped]
 
 from mien.config import RunConfig
 from mien.data import balance
@@ -29,6 +28,7 @@ from mien.data.prepared import MANIFEST_FILE, Prepared, load_prepared
 from mien.data.splits import groups_of, stratified
 from mien.data.targets import Targets
 from mien.errors import InputError
+from mien.evaluate.calibration import fit_temperature
 from mien.evaluate.predict import evaluation_device, predict_logits
 from mien.evaluate.split import split_targets
 from mien.files import replacing
@@ -45,8 +45,6 @@ PREDICTIONS: Final = "out_of_fold.safetensors"
 """In a fold's run: float32 logits of its validation and test pictures, in the manifest's order."""
 VALIDATION_SHARE: Final = 0.1
 """Share of the pictures outside a fold that choose its checkpoint and its temperature."""
-TEMPERATURES: Final = (0.05, 20.0)
-"""Range in which a temperature is looked for."""
 
 
 @dataclass(frozen=True)
@@ -283,7 +281,10 @@ def _read(run: SavedRun, manifest: Manifest) -> _Prediction:
         trained = np.asarray([run.record["prior"][name] for name in run.labels])
         offset[seen] = np.log(shares[seen]) - np.log(trained[seen].clip(1e-12))
     usable = seen[validation.labels]
-    temperature = fit_temperature(logits["validation"][usable], validation.labels[usable], offset)
+    temperature = 1.0
+    if usable.any():
+        fitted = logits["validation"][usable], validation.labels[usable]
+        temperature = fit_temperature(*fitted, offset=offset).value
     probabilities = softmax(logits["test"].astype(np.float64) / temperature + offset, axis=1)
     figures = FoldFigures(
         images=len(test),
@@ -293,25 +294,3 @@ def _read(run: SavedRun, manifest: Manifest) -> _Prediction:
         temperature=temperature,
     )
     return _Prediction(probabilities, seen, figures)
-
-
-def fit_temperature(logits: npt.NDArray[np.float32], labels: Index, offset: Float) -> float:
-    """The temperature that makes the labels most probable (Guo et al., ICML 2017, section 4.2).
-
-    Args:
-        logits: float32 [n, K].
-        labels: class index, int64 [n].
-        offset: float64 [K], added to the divided logits: the logarithm of a change of prior.
-
-    Returns:
-        A number in `TEMPERATURES`; 1 where there is no image.
-    """
-    if len(labels) == 0:
-        return 1.0
-    rows, scores = np.arange(len(labels)), logits.astype(np.float64)
-
-    def loss(log_temperature: float) -> float:
-        return -float(log_softmax(scores / np.exp(log_temperature) + offset, axis=1)[rows, labels].mean())
-
-    found = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded")
-    return float(np.exp(found.x))

@@ -28,9 +28,9 @@ from mien.data.manifest_hash import USER_PREFIX
 from mien.data.prepared import MANIFEST_FILE, load_prepared
 from mien.data.targets import parts_of
 from mien.errors import InputError
+from mien.evaluate.bootstrap import mean_interval
 from mien.files import replacing
 from mien.progress import Reporter
-from mien.report.gains import image_interval
 from mien.report.label_noise import LISTED, NAME, write_label_noise
 from mien.report.label_noise_figures import (
     LOWEST,
@@ -183,7 +183,7 @@ def _study(
         unscored=len(targets) - len(labels),
         issues=int(issue.sum()),
         accuracy=float((suggested == labels).mean()),
-        accuracy_interval=image_interval((suggested == labels).astype(np.float64)),
+        accuracy_interval=mean_interval((suggested == labels).astype(np.float64)).interval,
         by_class=tuple(ClassIssues(name, *map(int, row)) for name, row in zip(classes, counts, strict=True)),
         joint=tuple(tuple(row) for row in scored.joint.tolist()),
         flagged=tuple(tuple(row) for row in flagged.tolist()),
@@ -278,7 +278,7 @@ def annotation_checks(table: pl.DataFrame, manifest: Manifest, target: str) -> t
                 flagged_suggested=int((flagged & (other == both["suggested"]).to_numpy()).sum()),
                 lowest=len(disagrees[:LOWEST]),
                 lowest_disagree=int(disagrees[:LOWEST].sum()),
-                precision_interval=image_interval(disagrees[flagged].astype(np.float64))
+                precision_interval=mean_interval(disagrees[flagged].astype(np.float64)).interval
                 if flagged.any()
                 else None,
                 auc=float(roc_auc_score(disagrees, -both["quality"].to_numpy())) if mixed else None,
