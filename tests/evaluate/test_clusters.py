@@ -13,7 +13,6 @@ from sklearn.metrics import davies_bouldin_score, silhouette_score
 from mien.config import RunConfig
 from mien.errors import InputError
 from mien.evaluate.clusters import (
-    MEASURES,
     Comparison,
     cluster_verdict,
     compare_features,
@@ -22,6 +21,7 @@ from mien.evaluate.clusters import (
     network_features,
     se_verdict,
 )
+from mien.evaluate.feature_space import MEASURES, FeatureSpace
 
 NAMES = ("a", "b", "c")
 
@@ -72,12 +72,10 @@ def test_every_measure_against_scipy_and_scikit_learn() -> None:
 
 def test_a_resample_is_the_set_of_its_images() -> None:
     # An integer weighting must equal a set in which those images stand so often, copies not paired.
-    import mien.evaluate.clusters as clusters
-
     x, labels = _blobs(counts=(6, 4, 5))
     # Of the second class one image alone is drawn, three times.
     weights = np.array([[2, 0, 1, 1, 2, 0, 0, 3, 0, 0, 3, 1, 0, 1, 0]], float)
-    found = {m: float(v[0]) for m, v in clusters._Space(x, labels).figures(weights).items()}
+    found = {m: float(v[0]) for m, v in FeatureSpace(x, labels).figures(weights).items()}
     rows = np.repeat(np.arange(15), weights[0].astype(int))
     d, own = cdist(x.astype(float), x.astype(float)), labels[rows]
     pairs = [(i, j) for i, j in combinations(rows, 2) if i != j]
@@ -144,7 +142,7 @@ def test_small_and_absent_classes() -> None:
     without = labels != 1
     expected = silhouette_score(x[without], labels[without])
     assert found.first["silhouette"][0] == pytest.approx(expected, rel=1e-5)
-    json.dumps(found.to_json(), allow_nan=False)
+    json.dumps(found.to_dict(), allow_nan=False)
     with pytest.raises(InputError, match="two classes"):
         compare_features(x[:6], x[:6], labels[:6], NAMES)
 

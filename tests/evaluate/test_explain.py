@@ -88,7 +88,7 @@ def test_deletion_by_hand() -> None:
     assert found.random_area - found.area == pytest.approx(found.gain)
     assert found.random_curve[0] == found.curve[0]
     assert found.random_curve[-1] == pytest.approx(found.curve[-1])
-    json.dumps(found.to_json(), allow_nan=False)
+    json.dumps(found.to_dict(), allow_nan=False)
 
 
 def test_a_faithful_map_beats_chance_and_its_reverse_loses() -> None:

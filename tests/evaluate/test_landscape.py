@@ -178,7 +178,7 @@ def test_rises_and_minima_of_drawn_surfaces() -> None:
 def test_json_has_no_infinity() -> None:
     loss = np.ones((5, 5))
     loss[0, 0], loss[4, 4] = np.inf, np.nan
-    written = json.loads(json.dumps(_surface(loss).to_json(), allow_nan=False))
+    written = json.loads(json.dumps(_surface(loss).to_dict(), allow_nan=False))
     assert written["loss"][0][0] is None
     assert written["loss"][4][4] is None
     assert len(written["alphas"]) == len(written["betas"]) == 5

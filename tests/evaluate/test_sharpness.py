@@ -10,13 +10,12 @@ from torch import Tensor, nn
 
 from mien.config import RunConfig
 from mien.errors import InputError
+from mien.evaluate.hessian import hessian_top, hessian_trace
 from mien.evaluate.landscape import LossSample, filter_normalised
 from mien.evaluate.sharpness import (
     Estimate,
     ascent_sharpness,
     difference,
-    hessian_top,
-    hessian_trace,
     random_rise,
 )
 from mien.models.build import build_model
@@ -110,7 +109,7 @@ def test_the_windows_of_a_built_swin_against_differences_of_gradients() -> None:
     # Shifted, padded and whole-map windows; smooth, since a kink has a difference and no derivative.
     from timm.models.swin_transformer import SwinTransformer
 
-    from mien.models.window_attention import replace_blocks
+    from mien.models.window_attention import WindowAttention, replace_blocks
 
     encoder = SwinTransformer(
         img_size=20, patch_size=4, in_chans=1, num_classes=0, embed_dim=4, depths=(2, 1), num_heads=(2, 2),
@@ -145,7 +144,9 @@ def test_the_windows_of_a_built_swin_against_differences_of_gradients() -> None:
             p.copy_(w)
     expected = (slopes[0] - slopes[1]) / (2 * step)
     assert hessian_trace(net, sample, draws=1).value == pytest.approx(expected, rel=0.01)
-    assert not any("forward" in vars(module) for module in net.modules())
+    windows = [module for module in net.modules() if isinstance(module, WindowAttention)]
+    assert len(windows) == 3
+    assert not any(module.plain for module in windows)
 
 
 def test_batches_of_the_hessian_add_up() -> None:
@@ -275,7 +276,7 @@ def test_a_built_network_is_measured_twice_alike_and_left_as_it_was(
     assert net.training
     assert all(p.grad is None for p in net.parameters())
     assert measure(net, sample) == first
-    assert first.to_json()["value"] == first.value
+    assert first.to_dict()["value"] == first.value
 
 
 def test_paired_difference() -> None:

@@ -150,25 +150,29 @@ def _history_without_time(run: Path) -> list[dict[str, object]]:
     return [{k: v for k, v in entry.items() if "seconds" not in k} for entry in entries]
 
 
-def test_ctrl_c_finishes_the_step_saves_and_can_be_resumed(
-    tiny: RunConfig, trained: Path, drawn_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = tmp_path / "stopped"
-    steps = 0
-    step = TrainingStep.__call__
+def _interrupt_at(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C at the beginning of one step; no further one may begin."""
+    step, steps = TrainingStep.__call__, 0
 
     def interrupted(self: TrainingStep, *arguments: Any) -> StepFigures:
         nonlocal steps
         steps += 1
-        if steps == 3:
+        assert steps <= number
+        if steps == number:
             os.kill(os.getpid(), signal.SIGINT)
         return step(self, *arguments)
 
     monkeypatch.setattr(TrainingStep, "__call__", interrupted)
+
+
+def test_ctrl_c_finishes_the_step_saves_and_can_be_resumed(
+    tiny: RunConfig, trained: Path, drawn_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "stopped"
+    _interrupt_at(3, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         train_run(tiny, drawn_folder, run, reporter=Reporter(quiet=True))
     monkeypatch.undo()
-    assert steps == 3
     with safe_open(run / "last.safetensors", framework="pt") as file:
         assert json.loads(file.metadata()["position"])["step"] == 3
     resume_run(run, reporter=Reporter(quiet=True))
@@ -398,16 +402,7 @@ def test_a_run_stopped_within_an_epoch_ends_with_the_same_weights_by_every_metho
     )
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     train_run(config, drawn_folder, whole, reporter=Reporter(quiet=True))
-    step, steps = TrainingStep.__call__, 0
-
-    def interrupted(self: TrainingStep, *arguments: Any) -> StepFigures:
-        nonlocal steps
-        steps += 1
-        if steps == 4:
-            os.kill(os.getpid(), signal.SIGINT)
-        return step(self, *arguments)
-
-    monkeypatch.setattr(TrainingStep, "__call__", interrupted)
+    _interrupt_at(4, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         train_run(config, drawn_folder, stopped, reporter=Reporter(quiet=True))
     monkeypatch.undo()

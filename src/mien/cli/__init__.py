@@ -203,12 +203,13 @@ def _evaluate_parser() -> ArgumentParser:
 
 
 def _evaluate(options: Namespace) -> None:
+    from mien.evaluate.models import names_run
     from mien.evaluate.run import evaluate_model, evaluate_run
 
     views = None if options.labels is None else [options.labels]
-    path = Path(options.model)
-    if path.suffix != ".onnx" and options.model != "bundled" and (path.is_dir() or ":" not in options.model):
-        _print_figures(path, evaluate_run(path, options.data, split=options.split, views=views))
+    if names_run(options.model):
+        run = Path(options.model)
+        _print_figures(run, evaluate_run(run, options.data, split=options.split, views=views))
         return
     if options.data is None:
         raise InputError(f"{options.model}: only a run knows its own data; give --data, a prepared folder.")

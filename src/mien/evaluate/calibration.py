@@ -179,18 +179,29 @@ def calibration_figures(
         "brier": float(brier_scores(probabilities, labels).mean()),
     }
     for binning in get_args(Binning):
-        numbers = bin_numbers(confidence, binning)
         classwise = {
             name: calibration_error(probabilities[:, k], labels == k, binning) for k, name in enumerate(names)
         }
-        figures[binning] = {
-            "ece": _gap(confidence, correct, numbers),
-            "by_chance": _by_chance(confidence, numbers, seed),
-            "classwise_ece": float(np.mean(list(classwise.values()))),
-            "classwise": classwise,
-            "bins": [asdict(one) for one in reliability(confidence, correct, binning)],
-        }
+        figures[binning] = _binned(confidence, correct, classwise, binning, seed)
     return figures
+
+
+def _binned(
+    confidence: Float,
+    correct: npt.NDArray[np.bool_],
+    classwise: dict[str, float],
+    binning: Binning,
+    seed: int,
+) -> dict[str, Any]:
+    """What `calibration_figures` gives for one binning."""
+    numbers = bin_numbers(confidence, binning)
+    return {
+        "ece": _gap(confidence, correct, numbers),
+        "by_chance": _by_chance(confidence, numbers, seed),
+        "classwise_ece": float(np.mean(list(classwise.values()))),
+        "classwise": classwise,
+        "bins": [asdict(one) for one in reliability(confidence, correct, binning)],
+    }
 
 
 def before_and_after(

@@ -16,7 +16,7 @@ counting its distance 0 would make small classes look tight.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,36 +27,18 @@ from scipy.special import stdtrit  # type: ignore[import-untyped]
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.manifold import TSNE
-from sklearn.metrics import pairwise_distances
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from mien.config import ModelConfig
 from mien.errors import InputError
+from mien.evaluate.feature_space import MEASURES, Features, FeatureSpace, Index
 from mien.evaluate.landscape import undisturbed
-from mien.evaluate.predict import BATCH
-from mien.preprocess import to_input
+from mien.evaluate.predict import input_batches
 
 RESAMPLES = 500
 """Bootstrap resamples; each is a silhouette of all images."""
-
-Features = npt.NDArray[np.float32]
-Index = npt.NDArray[np.int64]
-
-MEASURES: Mapping[str, str] = {
-    "within": "mean Euclidean distance of two images of a class",
-    "between": "mean Euclidean distance of two images of two classes",
-    "relative_within": "within, over the mean distance of any two images",
-    "relative_between": "between, over the mean distance of any two images",
-    "ratio": "between over within",
-    "cosine_within": "mean cosine distance of two images of a class",
-    "cosine_between": "mean cosine distance of two images of two classes",
-    "cosine_ratio": "cosine between over within",
-    "silhouette": "mean silhouette of the images, -1..1, higher is more separate",
-    "davies_bouldin": "Davies-Bouldin index, lower is more separate",
-}
-"""What is measured, in words."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +56,7 @@ class Comparison:
     skipped: tuple[str, ...]
     """Classes with fewer than two images, which have no distance within."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """JSON-ready: for each space a mapping of measure to `value`, `interval` and `unit`."""
         spaces = {"first": self.first, "second": self.second, "difference": self.difference}
         return {
@@ -106,10 +88,8 @@ def network_features(
     device = next(model.parameters()).device
     before, after = [], []
     with undisturbed(model):
-        for start in range(0, len(rows), BATCH):
-            faces = np.asarray(pack[rows[start : start + BATCH]]).transpose(0, 2, 3, 1)
-            x = to_input(faces, size=config.size, channels=config.channels, mean=config.mean, std=config.std)
-            pair = model.features(torch.from_numpy(x).to(device))  # type: ignore[operator]
+        for x in input_batches(pack, rows, config):
+            pair = model.features(x.to(device))  # type: ignore[operator]
             before.append(pair.before_se.float().cpu().numpy())
             after.append(pair.after_se.float().cpu().numpy())
     return np.concatenate(before), np.concatenate(after)
@@ -151,7 +131,7 @@ def compare_features(
     kept = np.isin(labels, measured)
     index = np.searchsorted(measured, labels[kept])
     weights = _resampled(index, resamples, np.random.default_rng(seed))
-    figures = [_Space(space[kept], index).figures(weights) for space in (first, second)]
+    figures = [FeatureSpace(space[kept], index).figures(weights) for space in (first, second)]
     return Comparison(
         first={m: _interval(v) for m, v in figures[0].items()},
         second={m: _interval(v) for m, v in figures[1].items()},
@@ -262,76 +242,6 @@ def linear_probe(
     """
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=inverse_penalty, max_iter=1000))
     return float(probe.fit(features, labels).score(test_features, test_labels))
-
-
-class _Space:
-    """One feature space, measured under any weighting of its images."""
-
-    def __init__(self, features: Features, labels: Index) -> None:
-        self.features = features.astype(np.float64)
-        self.labels = labels
-        self.member = np.eye(labels.max() + 1)[labels]
-        # Not from squared norms: their difference loses the digits of close pairs.
-        distances = {m: pairwise_distances(self.features, metric=m) for m in ("euclidean", "cosine")}
-        for matrix in distances.values():
-            np.fill_diagonal(matrix, 0.0)
-        self.distances = {m: matrix.astype(np.float32) for m, matrix in distances.items()}
-
-    def figures(self, weights: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[np.float64]]:
-        """Every measure under every weighting.
-
-        Args:
-            weights: [R, N], how often each image counts; each class has one at least that counts.
-
-        Returns:
-            Measure to float64 [R].
-        """
-        rows = [self._one(row) for row in weights]
-        return {m: np.array([row[m] for row in rows]) for m in MEASURES}
-
-    def _one(self, weight: npt.NDArray[np.float64]) -> dict[str, float]:
-        weighted = self.member * weight[:, None]
-        # Pairs (i, i) leave numerator and denominator: their distance is 0 and they are not counted.
-        pairs = weighted.sum(0)[:, None] * weighted.sum(0)
-        pairs[np.diag_indices_from(pairs)] -= (weighted**2).sum(0)
-        figures: dict[str, float] = {}
-        for metric, prefix in (("euclidean", ""), ("cosine", "cosine_")):
-            sums = self.distances[metric] @ weighted.astype(np.float32)
-            between_classes = weighted.T @ sums.astype(np.float64)
-            means = between_classes / np.maximum(pairs, 1e-12)
-            within = float(means.diagonal()[pairs.diagonal() > 0].mean())
-            between = float(means[np.triu_indices_from(means, 1)].mean())
-            figures |= {f"{prefix}within": within, f"{prefix}between": between}
-            figures[f"{prefix}ratio"] = between / within
-            if not prefix:
-                overall = float(between_classes.sum() / pairs.sum())
-                figures |= {"relative_within": within / overall, "relative_between": between / overall}
-                figures["silhouette"] = self._silhouette(weight, weighted.sum(0), sums)
-        figures["davies_bouldin"] = self._davies_bouldin(weighted)
-        return figures
-
-    def _silhouette(
-        self, weight: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64], sums: npt.NDArray[np.float32]
-    ) -> float:
-        rows = np.arange(len(self.labels))
-        others = sizes[self.labels] - weight
-        own = sums[rows, self.labels] / np.maximum(others, 1e-12)
-        means = sums / sizes
-        means[rows, self.labels] = np.inf
-        nearest = means.min(1)
-        values = (nearest - own) / np.maximum(np.maximum(nearest, own), 1e-12)
-        # As scikit-learn has it: alone in its class, an image is 0.
-        values[others <= 0] = 0.0
-        return float(np.average(values, weights=weight))
-
-    def _davies_bouldin(self, weighted: npt.NDArray[np.float64]) -> float:
-        sizes = weighted.sum(0)
-        centres = weighted.T @ self.features / sizes[:, None]
-        offsets = np.linalg.norm(self.features - centres[self.labels], axis=1)
-        scatter = weighted.T @ offsets / sizes
-        apart = pairwise_distances(centres)
-        np.fill_diagonal(apart, np.inf)
-        return float(((scatter[:, None] + scatter) / apart).max(1).mean())
 
 
 def _resampled(labels: Index, resamples: int, random: np.random.Generator) -> npt.NDArray[np.float64]:

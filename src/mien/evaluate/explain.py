@@ -24,11 +24,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from scipy.special import softmax  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from mien.config import ModelConfig
 from mien.errors import InputError
-from mien.evaluate.predict import BATCH
+from mien.evaluate.predict import BATCH, predict_logits
 from mien.preprocess import to_input
 
 Faces = npt.NDArray[np.uint8]
@@ -59,7 +60,7 @@ class Deletion:
     count: int
     """Images."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The fields, arrays as lists."""
         return {
             "shares": self.shares.tolist(),
@@ -77,17 +78,13 @@ def torch_classify(model: nn.Module, config: ModelConfig) -> Classify:
     """A network as a function of faces, in evaluation mode and float32.
 
     Args:
-        model: normalised faces -> logits, in evaluation mode.
+        model: normalised faces -> logits.
         config: the network's input.
     """
 
-    @torch.inference_mode()
     def classify(faces: Faces) -> npt.NDArray[np.float32]:
-        device = next(model.parameters()).device
-        x = to_input(faces, size=config.size, channels=config.channels, mean=config.mean, std=config.std)
-        probabilities: npt.NDArray[np.float32] = (
-            model(torch.from_numpy(x).to(device)).float().softmax(1).cpu().numpy()
-        )
+        logits = predict_logits(model, faces.transpose(0, 3, 1, 2), np.arange(len(faces)), config)
+        probabilities: npt.NDArray[np.float32] = softmax(logits, axis=1)
         return probabilities
 
     return classify

@@ -35,8 +35,7 @@ from torch import Tensor, nn
 from mien.config import ModelConfig
 from mien.data.targets import Targets
 from mien.errors import InputError
-from mien.evaluate.predict import BATCH
-from mien.preprocess import to_input
+from mien.evaluate.predict import BATCH, input_batches
 
 Directions = Mapping[str, Tensor]
 """Parameter name to what is added to it for a coordinate of 1, of the parameter's shape."""
@@ -108,7 +107,7 @@ class Landscape:
         lower = filled < minimum_filter(filled, footprint=ring, mode="nearest")
         return int(lower[1:-1, 1:-1].sum())
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """JSON-ready: `alphas`, `betas`, `loss` and `accuracy` as lists (null where not finite), and what
         they are worth."""
         coordinates = self.coordinates.tolist()
@@ -139,9 +138,8 @@ def loss_sample(
         seed: of the draw.
     """
     drawn = np.random.default_rng(seed).permutation(len(targets))[:count]
-    faces = np.asarray(pack[targets.pack_rows[drawn]]).transpose(0, 2, 3, 1)
-    x = to_input(faces, size=config.size, channels=config.channels, mean=config.mean, std=config.std)
-    return LossSample(torch.from_numpy(x), torch.from_numpy(targets.soft[drawn]))
+    x = torch.cat(list(input_batches(pack, targets.pack_rows[drawn], config)))
+    return LossSample(x, torch.from_numpy(targets.soft[drawn]))
 
 
 def filter_normalised(model: nn.Module, seed: int) -> dict[str, Tensor]:

@@ -124,9 +124,7 @@ def open_model(spec: str | Path, *, threads: int = 1) -> EvaluatedModel:
         return _onnx(bundled_path(), BUNDLED, threads)
     path = Path(text)
     if path.is_dir():
-        if (path / RUN).is_file() or not (path / "model.onnx").is_file():
-            return _run(path)
-        return _onnx(model_file(path), path.name, threads)
+        return _run(path) if names_run(text) else _onnx(model_file(path), path.name, threads)
     if path.suffix.lower() == ".onnx":
         return _onnx(path, path.stem, threads)
     source, colon, function = text.rpartition(":")
@@ -135,6 +133,14 @@ def open_model(spec: str | Path, *, threads: int = 1) -> EvaluatedModel:
             f"{text}: no such model; give a run's folder, an .onnx file, {BUNDLED}, or module:function."
         )
     return _function(source, function)
+
+
+def names_run(spec: str) -> bool:
+    """Whether what `mien evaluate MODEL` names can only be a run's folder, be there one or not."""
+    path = Path(spec)
+    if path.is_dir():
+        return (path / RUN).is_file() or not (path / "model.onnx").is_file()
+    return spec != BUNDLED and path.suffix.lower() != ".onnx" and ":" not in spec
 
 
 def match_labels(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -41,12 +43,19 @@ def predict_logits(
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    logits = []
     try:
-        for start in range(0, len(rows), BATCH):
-            faces = np.asarray(pack[rows[start : start + BATCH]]).transpose(0, 2, 3, 1)
-            x = to_input(faces, size=config.size, channels=config.channels, mean=config.mean, std=config.std)
-            logits.append(model(torch.from_numpy(x).to(device)).float().cpu().numpy())
+        logits = [model(x.to(device)).float().cpu().numpy() for x in input_batches(pack, rows, config)]
     finally:
         model.train(was_training)
     return np.concatenate(logits)
+
+
+def input_batches(
+    pack: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], config: ModelConfig
+) -> Iterator[torch.Tensor]:
+    """Some rows of a pack by the one evaluation path, float32 [at most BATCH, C, S, S] at a time, on the CPU;
+    arguments as of `predict_logits`."""
+    for start in range(0, len(rows), BATCH):
+        faces = np.asarray(pack[rows[start : start + BATCH]]).transpose(0, 2, 3, 1)
+        x = to_input(faces, size=config.size, channels=config.channels, mean=config.mean, std=config.std)
+        yield torch.from_numpy(x)

@@ -94,6 +94,7 @@ def evaluate_model(
     model, prepared = open_model(spec), load_prepared(data)
     targets = split_targets(prepared, target, split, ())
     answers = np.concatenate([model.log_probabilities(faces) for faces in _faces(prepared, targets)])
+    made = {"manifest_hash": prepared.manifest.hash(), "split": split, "rule": targets.rule}
     figures: list[dict[str, Any]] = []
     sentences: list[str] = []
     for view in views or ["all"]:
@@ -106,7 +107,6 @@ def evaluate_model(
             match.names,
             votes=targets.soft[rows][:, columns] if targets.has_votes else None,
         )
-        made = {"manifest_hash": prepared.manifest.hash(), "split": split, "rule": targets.rule}
         figures.append({**made, **scored, "view": view})
         sentences += match.sentences(model.name)
     return figures, tuple(dict.fromkeys(sentences))

@@ -66,8 +66,9 @@ class _AttendInWindows(torch.autograd.Function):
         return _side_by_side(heads, of_q, of_k, of_v), of_bias, None
 
 
-def _attend_for_export(qkv: Tensor, bias: Tensor, scale: float) -> Tensor:
-    """What `_AttendInWindows` computes, in the plain form that exporters and runtimes know."""
+def _attend_plainly(qkv: Tensor, bias: Tensor, scale: float) -> Tensor:
+    """What `_AttendInWindows` computes, in a plain form: exporters know it, and autograd differentiates it
+    twice."""
     heads, kinds, tokens, _ = bias.shape
     windows = qkv.shape[0]
     q, k, v = qkv.view(windows, tokens, 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
@@ -145,6 +146,8 @@ class WindowAttention(nn.Module):
 
     def __init__(self, block: SwinTransformerBlock) -> None:
         super().__init__()
+        self.plain = False
+        """Whether to use operations only that autograd can differentiate twice; slower."""
         theirs = block.attn
         self.scale: float = theirs.scale
         self.relative_position_bias_table = theirs.relative_position_bias_table
@@ -167,14 +170,15 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, height * width, C] -> the same shape."""
         batch, _, channels = x.shape
+        plain = self.plain or torch.compiler.is_exporting()
+        attend, reorder = (_attend_plainly, _take) if plain else (_AttendInWindows.apply, _Reorder.apply)
         if self.partitioned:
-            x = _Reorder.apply(x, self.order, self.back)
+            x = reorder(x, self.order, self.back)
         qkv = self.qkv(x.reshape(-1, self.window_area, channels))
-        attend = _attend_for_export if torch.compiler.is_exporting() else _AttendInWindows.apply
         x = self.proj(attend(qkv, self._bias(), self.scale))
         x = x.reshape(batch, -1, channels)
         if self.partitioned:
-            x = _Reorder.apply(x, self.back, self.order)
+            x = reorder(x, self.back, self.order)
         return x
 
 

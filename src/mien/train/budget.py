@@ -40,17 +40,18 @@ class Budget:
     def scheduled_step(self, position: Position) -> int:
         """Where on the schedule of `total_steps` the next step lies: its own number, or further on where the
         budget affords fewer steps than the epochs have; never before the step that was taken last."""
-        done = self._done(position)
+        done = self.steps_done(position)
         horizon = self._horizon(position, done)
         stretched = done if horizon >= self.total_steps else int(done / horizon * self.total_steps)
         return max(position.scheduled, min(stretched, self.total_steps - 1))
 
-    def _done(self, position: Position) -> int:
+    def steps_done(self, position: Position) -> int:
+        """Steps of the whole run that were taken."""
         return position.epoch * self.steps_per_epoch + position.step
 
     def _costs(self, position: Position) -> tuple[float, float]:
         """Mean seconds of a step and of a validation so far; 0 of what has not been measured."""
-        done, validations = self._done(position), len(position.history)
+        done, validations = self.steps_done(position), len(position.history)
         step = position.seconds / done if done else 0.0
         return step, position.validation_seconds / validations if validations else 0.0
 

@@ -97,7 +97,7 @@ class TrainingLoop:
         size = self.batches.batch_size
         # How many images a budget affords is not known.
         images = self.budget.total_steps * size if self.budget.seconds is None else None
-        done = self._steps_done() * size
+        done = self.budget.steps_done(self.position) * size
         with self.reporter.bar("training", images, done=done) as bar, InterruptFlag() as interrupt:
             while not self._is_finished():
                 self._epoch(bar, interrupt)
@@ -110,16 +110,13 @@ class TrainingLoop:
         """Refuse processes that start from different weights or another step, as on machines with different
         copies of a run's folder: each would take its own way, and the mean of them means nothing."""
         weights = torch.stack([p.detach().double().sum() for p in self.network.parameters()]).sum().item()
-        starts = self.devices.gather((self._steps_done(), self.config.train.seed, weights))
+        starts = self.devices.gather((self.budget.steps_done(self.position), self.config.train.seed, weights))
         other = next((rank for rank, start in enumerate(starts) if start != starts[0]), None)
         if other is not None:
             raise LostProcess(
                 f"process {other} starts from another checkpoint or other weights than process 0; {self.run} "
                 "must lie where all machines see the same files."
             )
-
-    def _steps_done(self) -> int:
-        return self.position.epoch * self.batches.steps_per_epoch + self.position.step
 
     def _is_finished(self) -> bool:
         history = self.position.history
@@ -137,7 +134,7 @@ class TrainingLoop:
             began = time.monotonic()
             position.scheduled = self.budget.scheduled_step(position)
             self._freeze()
-            step, rate = self._steps_done(), self._learning_rate()
+            step, rate = self.budget.steps_done(self.position), self._learning_rate()
             figures = self.step(order[position.step], step, rate)
             if self.average is not None:
                 self.average.update(self.network, step=step)

@@ -217,7 +217,7 @@ def _record(
         "views": {name: list(view) for name, view in prepared.manifest.info.views.items()},
         "target": training.name,
         "rule": training.rule,
-        "data": Path(os.path.relpath(data.resolve(), out.resolve())).as_posix(),
+        "data": _path_from(out, data),
         "manifest_hash": prepared.manifest.hash(),
         "training_images": len(training),
         "training_counts": training.class_counts(),
@@ -228,7 +228,7 @@ def _record(
         ),
         "starting_weights": starting or None,
         "teachers": [
-            {**record, "path": Path(os.path.relpath(Path(name).resolve(), out.resolve())).as_posix()}
+            {**record, "path": _path_from(out, Path(name))}
             for record, name in zip(teachers, config.train.distill.teachers, strict=True)
         ],
         "template": prepared.manifest.info.template,
@@ -243,6 +243,11 @@ def _record(
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in packages},
     }
+
+
+def _path_from(folder: Path, path: Path) -> str:
+    """A path as seen from a folder, so that both can be moved together."""
+    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
 
 
 def _starting_weights(source: str | None) -> dict[str, Any]:
