@@ -46,13 +46,27 @@ class Drawing:
     """What the picture shows, for who cannot see it."""
     caption: str
     """Short text under the picture."""
+    data: Table | None = None
+    """The numbers it was drawn from; the page shows them one click away."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One face, embedded in the page; the Markdown twin has its alt text only."""
+
+    png: bytes
+    """A PNG file."""
+    alt: str
+    """What the picture shows, for who cannot see it."""
+    caption: str
+    """Short text under the picture."""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Drawings side by side where there is room."""
+    """Drawings or pictures side by side where there is room."""
 
-    drawings: tuple[Drawing, ...]
+    drawings: tuple[Drawing | Picture, ...]
     """At least one."""
     caption: str
     """What they show together."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.errors import InputError
+from mien.evaluate.analysis_files import read_analyses
 from mien.evaluate.metrics import score
 from mien.evaluate.split import read_evaluation, read_logits
 from mien.labels import EMOTIONS, SEVEN
@@ -40,6 +41,10 @@ class ReportedRun:
     """Label view (`all`, and `7` where there is one) to the figures of `mien.evaluate.metrics.score`."""
     tensors: Mapping[str, npt.NDArray[Any]] | None
     """`labels`, `pack_rows`, `logits` of the split; None where they were not kept."""
+    validation: Mapping[str, npt.NDArray[Any]] | None = None
+    """The same of the validation split, on which temperature and thresholds are fitted."""
+    analyses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What `mien.evaluate.analysis_files.read_analyses` found, such as `test-robustness`."""
 
     @property
     def seed(self) -> int:
@@ -126,7 +131,21 @@ def _reported(saved: SavedRun, name: str, split: str) -> ReportedRun:
                 view="7",
             ),
         }
-    return ReportedRun(name, saved, _history(saved.folder / HISTORY), split, figures, tensors)
+    return ReportedRun(
+        name,
+        saved,
+        _history(saved.folder / HISTORY),
+        split,
+        figures,
+        tensors,
+        validation=_validation(saved.folder),
+        analyses=read_analyses(saved.folder),
+    )
+
+
+def _validation(folder: Path) -> Mapping[str, npt.NDArray[Any]] | None:
+    kept = (folder / EVALUATION / "validation.safetensors").is_file()
+    return read_logits(folder, "validation") if kept else None
 
 
 def _tensors(
