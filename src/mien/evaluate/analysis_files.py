@@ -1,7 +1,7 @@
 """The small files that hold what was analysed of a model beside its figures.
 
-`evaluation/<split>-<analysis>.json` in a run's folder, or in that of any evaluated model. Each says which data
-and which weights it is of, so that a report leaves out what has become stale.
+`evaluation/<split>-<analysis>.json` in a run's folder, or in that of any evaluated model. Each says which
+data and which weights it is of, so that a report leaves out what has become stale.
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ def open_report_data(columns: Sequence[Column], folder: Path | None) -> ReportDa
         manifest_hash = prepared.manifest.hash()
         if manifest_hash not in {column.record.get("manifest_hash") for column in columns}:
             raise InputError(
-                f"{folder or run.saved.data}: its manifest is not the one that the runs were trained on; give "
-                "that data."
+                f"{folder or run.saved.data}: its manifest is not the one that the runs were trained on; "
+                "give that data."
             )
         targets = prepared.manifest.target(run.saved.config.training_set.target).only(run.split)
     except InputError:

@@ -18,7 +18,6 @@ from mien.evaluate.split import read_evaluation, read_logits
 from mien.labels import EMOTIONS, SEVEN
 from mien.models.saved import EVALUATION, HISTORY, SavedRun, read_run
 
-"""One JSON object a finished epoch, in a run's folder."""
 HALF_PRECISION = 0.005
 """Largest difference in accuracy that keeping logits in half precision may make: it can only turn ties."""
 SPLITS = ("test", "validation")
