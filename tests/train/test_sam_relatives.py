@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -448,42 +449,51 @@ def test_looksam_of_micro_batches_takes_the_part_orthogonal_to_the_mean_gradient
     torch.testing.assert_close(module.w.detach(), w - 0.1 * (g + g.norm() / g_v.norm() * g_v))
 
 
-DISTRIBUTED = ("sam", "looksam", "msam")
-
-
 def _still_network() -> nn.Module:
     model = _network()
     model[1].p = 0.0
     return model
 
 
-def _average(tensors: list[torch.Tensor]) -> None:
-    for tensor in tensors:
-        dist.all_reduce(tensor)
-        tensor.div_(dist.get_world_size())
+class _Exchange:
+    """Averages over two threads, as `Devices.average` does over processes (tests/train/test_devices.py runs
+    those)."""
+
+    def __init__(self) -> None:
+        self._barrier = threading.Barrier(2, timeout=60)
+        self._parts: list[list[torch.Tensor]] = [[], []]
+
+    def average_of(self, rank: int) -> Callable[[Sequence[torch.Tensor]], None]:
+        def average(tensors: Sequence[torch.Tensor]) -> None:
+            self._parts[rank] = [tensor.clone() for tensor in tensors]
+            self._barrier.wait()
+            for tensor, one, other in zip(tensors, *self._parts, strict=True):
+                tensor.copy_((one + other) / 2)
+            self._barrier.wait()
+
+        return average
 
 
-def _process(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    for method in DISTRIBUTED:
-        model = _still_network()
-        sam = METHODS[method](_sgd(model), model, 0.1)
-        sam.average = _average
-        half = slice(4 * rank, 4 * rank + 4)
-        _train(model, sam, [(step, x[half], y[half]) for step, x, y in _batches(5)])
-        torch.save(model.state_dict(), Path(folder) / f"{method}-{rank}.pt")
-    dist.destroy_process_group()
+def _train_half(model: nn.Module, method: str, rank: int, exchange: _Exchange) -> nn.Module:
+    sam = METHODS[method](_sgd(model), model, 0.1)
+    sam.average = exchange.average_of(rank)
+    half = slice(4 * rank, 4 * rank + 4)
+    _train(model, sam, [(step, x[half], y[half]) for step, x, y in _batches(5)])
+    return model
 
 
-def test_two_processes_are_two_micro_batches(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_process, (str(tmp_path),), nprocs=2)
-    for method in DISTRIBUTED:
-        model = _still_network()
-        sam = METHODS[method](_sgd(model), model, 0.1)
-        for _, x, y in _batches(5):
-            sam.step([Pass(model, sam, x[:4], y[:4]), Pass(model, sam, x[4:], y[4:])])
-        ranks = [torch.load(tmp_path / f"{method}-{rank}.pt", weights_only=True) for rank in (0, 1)]
-        for name, value in model.state_dict().items():
-            assert torch.equal(ranks[0][name], ranks[1][name])
-            torch.testing.assert_close(ranks[0][name], value, rtol=1e-4, atol=1e-6)
+@pytest.mark.parametrize("method", ["sam", "looksam", "msam"])
+def test_two_ranks_are_two_micro_batches(method: str) -> None:
+    exchange = _Exchange()
+    # Made here: they are drawn from the global generator, which the two threads share.
+    models = (_still_network(), _still_network())
+    with ThreadPoolExecutor(2) as pool:
+        trained = [pool.submit(_train_half, models[rank], method, rank, exchange) for rank in (0, 1)]
+        ranks = [half.result().state_dict() for half in trained]
+    model = _still_network()
+    sam = METHODS[method](_sgd(model), model, 0.1)
+    for _, x, y in _batches(5):
+        sam.step([Pass(model, sam, x[:4], y[:4]), Pass(model, sam, x[4:], y[4:])])
+    for name, value in model.state_dict().items():
+        assert torch.equal(ranks[0][name], ranks[1][name])
+        torch.testing.assert_close(ranks[0][name], value, rtol=1e-4, atol=1e-6)
