@@ -28,7 +28,7 @@ install: .venv/for-use
 
 demo: .venv/for-use
 	$(BIN)/mien data prepare "$(DATA)" --out "$(OUT)/data"
-	$(BIN)/mien reproduce --recipe configs/smoke.toml --data "$(OUT)/data" --out "$(OUT)"
+	$(BIN)/mien reproduce --recipe configs/smoke.toml --study table2 --data "$(OUT)/data" --out "$(OUT)"
 
 test: .venv/for-work
 	$(BIN)/python -m pytest -m "not soak"

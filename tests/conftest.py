@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from playwright.sync_api import Browser, sync_playwright
 
 from mien.config import (
     AugmentConfig,
@@ -21,6 +26,8 @@ from mien.config import (
     SEConfig,
 )
 from mien.progress import Reporter
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +71,33 @@ def trained(tiny: RunConfig, drawn_folder: Path, tmp_path_factory: pytest.TempPa
     out = tmp_path_factory.mktemp("runs") / "tiny"
     train_run(tiny, drawn_folder, out, reporter=quiet())
     return out
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium without a window, which is installed where that is allowed."""
+    path = next(filter(None, map(shutil.which, CHROMIUM)), None) or _installed_chromium()
+    with sync_playwright() as playwright:
+        # Chromium's own sandbox does not start for root.
+        launched = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+def _installed_chromium() -> str:
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        pytest.skip("needs Chromium, which only root may install: apt-get install chromium")
+    for command in (["update"], ["install", "--yes", "--no-install-recommends", "chromium"]):
+        done = subprocess.run(
+            ["apt-get", "--quiet", *command],
+            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        if done.returncode:
+            pytest.skip(f"needs Chromium, which apt-get could not install: {done.stderr.strip()[-200:]}")
+    return "/usr/bin/chromium"
 
 
 def quiet() -> Reporter:

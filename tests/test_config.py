@@ -6,7 +6,7 @@ import pytest
 
 from mien.config import RunConfig, read_run_config, run_config_from, to_dict
 from mien.errors import InputError
-from mien.study.reproduce import columns_of
+from mien.study.ablation import recipe_columns
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -72,7 +72,7 @@ def test_every_shipped_config_is_read(path: Path) -> None:
 
 
 def test_the_paper_configs_are_the_papers_recipe() -> None:
-    columns = columns_of(CONFIGS / "paper")
+    columns = recipe_columns(CONFIGS / "paper")
     assert list(columns) == ["swin", "swin_se", "swin_se_sam"]
     for config in columns.values():
         assert (config.optim.name, config.optim.momentum, config.optim.schedule) == ("sgd", 0.9, "step")
@@ -100,7 +100,7 @@ def test_the_paper_configs_are_the_papers_recipe() -> None:
 
 @pytest.mark.parametrize("recipe", ["compact", "paper", "smoke.toml"])
 def test_the_three_columns_differ_only_in_se_and_sam(recipe: str) -> None:
-    swin, swin_se, swin_se_sam = columns_of(CONFIGS / recipe).values()
+    swin, swin_se, swin_se_sam = recipe_columns(CONFIGS / recipe).values()
     se = dataclasses.replace(swin.model, se=swin_se.model.se)
     assert dataclasses.replace(swin, model=se) == swin_se
     sam = dataclasses.replace(swin_se.optim, sam=swin_se_sam.optim.sam)

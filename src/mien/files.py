@@ -67,3 +67,8 @@ def sha256_of(path: Path) -> str:
     """The file's SHA-256 in hexadecimal, read in 1 MiB pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def path_from(folder: Path, path: Path) -> str:
+    """A path as seen from a folder, so that both can be moved together."""
+    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()

@@ -42,6 +42,11 @@ def answers(correct: Sequence[bool], classes: int) -> tuple[np.ndarray, np.ndarr
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
     """Writes a run's folder and returns it."""
+    return run_maker(tmp_path)
+
+
+def run_maker(tmp_path: Path) -> MakeRun:
+    """What writes a run's folder below another and returns it."""
 
     def make(
         name: str,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -65,8 +67,8 @@ def test_the_report_of_table_2(make_run: MakeRun, prepared: tuple[Path, str], tm
     values = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
 
     for shown in (text, markdown):
-        assert shown.index("Swin to Swin-SE: no gain") < shown.index("Table 2")
-        assert "Swin-SE to Swin-SE-SAM: a gain (+20.00 points)" in shown
+        assert shown.index("No difference: Swin to Swin-SE (+0.00 points)") < shown.index("Table 2")
+        assert "Gain: Swin-SE to Swin-SE-SAM (+20.00 points)" in shown
         assert "interval over seeds is missing" in shown
         assert USE_WARNING in shown
         assert "The model was exported." in shown
@@ -84,10 +86,8 @@ def test_the_report_of_table_2(make_run: MakeRun, prepared: tuple[Path, str], tm
                 assert f"{100 * figures['accuracy']:.2f} %" in shown
                 assert f"{100 * figures['weighted_f1']:.2f} %" in shown
     assert [view["verdict"] for gain in values["gains"] for view in gain["views"]] == [
-        "no gain",
-        "no gain",
-        "gain",
-        "gain",
+        *("no difference",) * 2,
+        *("gain",) * 4,
     ]
     assert values["published"]["table_2"][2]["f1"] == 0.5420
 
@@ -100,23 +100,31 @@ def test_the_page_loads_nothing_and_every_figure_is_described(
     text = write_report(runs, tmp_path / "page.html", data=data).read_text(encoding="utf-8")
     page = Page(text)
     assert re.search(r"https?://|//[a-z]|url\((?!#)|@import", text) is None
-    assert not page.named("script")
-    assert not page.named("img")
+    assert page.named("script") == [{}]
     assert not page.named("link")
     assert not page.named("metadata")
     for tag, attributes in page.tags:
         for name in ("src", "href"):
             target = attributes.get(name) or "#"
-            assert target.startswith(("#", "./page.")), (tag, target)
+            assert target.startswith(("#", "./page.", "data:text/csv", "data:image/png")), (tag, target)
+        assert not any(name.startswith("on") for name in attributes), tag
     drawings = page.named("svg")
-    assert len(drawings) == 3 + 2 + 3
+    # Three splits' class counts, two training curves, and confusion and reliability of each model.
+    assert len(drawings) >= 3 + 2 + 3 + 3
+    data = [details for details in page.named("details") if details.get("class") == "data"]
+    saves = [link for link in page.named("a") if "download" in link]
+    assert len(data) == len(saves) == len(drawings)
     assert all(drawing["role"] == "img" and len(drawing["aria-label"] or "") > 40 for drawing in drawings)
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     referred = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
     assert referred <= set(ids)
     policies = [meta for meta in page.named("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
-    assert "default-src 'none'" in (policies[0]["content"] or "")
+    policy = policies[0]["content"] or ""
+    assert "default-src 'none'" in policy
+    script = re.findall(r"<script>(.*?)</script>", text, flags=re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script[0].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
 
 
 def test_the_same_runs_give_the_same_bytes(make_run: MakeRun, tmp_path: Path) -> None:
@@ -135,7 +143,7 @@ def test_a_run_named_like_markup_is_text(make_run: MakeRun, tmp_path: Path) -> N
     ]
     page = write_report(runs, tmp_path / "page.html")
     text, markdown = page.read_text(encoding="utf-8"), page.with_suffix(".md").read_text(encoding="utf-8")
-    assert not Page(text).named("script")
+    assert Page(text).named("script") == [{}]
     assert not Page(text).named("b")
     assert "&lt;script&gt;alert(1)" in text
     assert "<script" not in markdown
@@ -169,7 +177,7 @@ def test_three_seeds_need_no_warning(make_run: MakeRun, tmp_path: Path) -> None:
     ]
     markdown = write_report(runs, tmp_path).with_suffix(".md").read_text(encoding="utf-8")
     assert "interval over seeds is missing" not in markdown
-    assert "over seeds +20.00 to +20.00" in markdown
+    assert "over 3 seeds +20.00 to +20.00" in markdown
     assert "summed over 3 seeds" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
@@ -179,7 +187,7 @@ def test_the_data_must_be_what_the_runs_were_trained_on(
     folder = make_run("a", run_config(), MOST)
     with pytest.raises(InputError, match="its manifest is not the one"):
         write_report([folder], tmp_path, data=prepared[0])
-    with pytest.raises(InputError, match="no prepared folder"):
+    with pytest.raises(InputError, match="prepare the data with"):
         write_report([folder], tmp_path, data=tmp_path)
     assert not (tmp_path / "report.html").exists()
     own = make_run("own", run_config(), MOST, manifest_hash=prepared[1], data=prepared[0])

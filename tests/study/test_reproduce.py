@@ -1,14 +1,18 @@
-import dataclasses
+"""The study start to end on drawn faces: order, skipping, continuing, what is refused, what is exported."""
+
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from mien.config import RunConfig, SAMConfig
+from mien.config import RunConfig
 from mien.errors import InputError
+from mien.models.saved import read_run
 from mien.progress import Reporter
 from mien.study import reproduce as module
-from mien.study.reproduce import columns_of, find_recipe, reproduce
+from mien.study.reproduce import Reproduced, reproduce
 
 RECIPE = """
 [model]
@@ -23,37 +27,48 @@ batch_size = 32
 precision = "fp32"
 threads = 1
 """
+TABLE_2 = ["swin-seed0", "swin_se-seed0", "swin_se_sam-seed0"]
 
 
-def test_one_file_is_ablated_to_three_columns(tmp_path: Path) -> None:
-    (tmp_path / "full.toml").write_text(RECIPE)
-    swin, swin_se, swin_se_sam = columns_of(tmp_path / "full.toml").values()
-    assert swin.model.se.position == "none"
-    assert swin_se.model == swin_se_sam.model
-    assert swin_se.optim == dataclasses.replace(swin_se_sam.optim, sam=SAMConfig())
-    assert swin_se_sam.optim.sam.rho == 0.05
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "full.toml"
+    path.write_text(RECIPE)
+    return path
 
 
-def test_miens_own_recipes_are_found_by_name(tmp_path: Path) -> None:
-    assert list(columns_of(find_recipe(Path("compact")))) == ["swin", "swin_se", "swin_se_sam"]
-    assert find_recipe(Path("smoke")).name == "smoke.toml"
-    assert find_recipe(tmp_path) == tmp_path
-    with pytest.raises(InputError, match="no such config file"):
-        find_recipe(tmp_path / "none")
+@pytest.fixture(scope="module")
+def made(drawn_folder: Path, recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Reproduced:
+    """A finished Table 2 of one seed; tests copy its folder before they change it."""
+    out = tmp_path_factory.mktemp("study")
+    return reproduce(recipe, drawn_folder, out, reporter=Reporter(quiet=True), study="table2")
 
 
-def test_a_folder_without_configs_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no \.toml file"):
-        columns_of(tmp_path)
+@pytest.fixture
+def again(
+    made: Reproduced, drawn_folder: Path, recipe: Path, tmp_path: Path
+) -> Callable[..., tuple[Path, Callable[..., Reproduced]]]:
+    """A copy of the finished study, and the call that goes on with it."""
+
+    def copied() -> tuple[Path, Callable[..., Reproduced]]:
+        out = tmp_path / "out"
+        shutil.copytree(made.report.parent, out)
+
+        def go_on(**options: object) -> Reproduced:
+            given: dict[str, object] = {"study": "table2", "reporter": Reporter(quiet=True), **options}
+            return reproduce(recipe, drawn_folder, out, **given)  # type: ignore[arg-type]
+
+        return out, go_on
+
+    return copied
 
 
-def test_start_to_end_then_a_second_call_trains_nothing(
-    drawn_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recipe, out = tmp_path / "full.toml", tmp_path / "out"
-    recipe.write_text(RECIPE)
-    made = reproduce(recipe, drawn_folder, out, reporter=Reporter(quiet=True))
-    assert [run.name for run in made.runs] == ["swin-seed0", "swin_se-seed0", "swin_se_sam-seed0"]
+def never(*_args: object, **_kwargs: object) -> None:
+    raise AssertionError("trained again")
+
+
+def test_start_to_end(made: Reproduced) -> None:
+    assert [run.name for run in made.runs] == TABLE_2
     assert made.exported is not None
     assert made.exported.difference <= 1e-4
     assert made.exported.checked > 20
@@ -65,36 +80,101 @@ def test_start_to_end_then_a_second_call_trains_nothing(
     page = made.report.read_text(encoding="utf-8")
     for words in ("Swin-SE-SAM", "contempt", "differ from torch"):
         assert words in page
+    assert "Swin to Swin-SE" in made.summary
 
-    def never(*_args: object, **_kwargs: object) -> None:
-        raise AssertionError("trained again")
 
+def test_a_second_call_trains_nothing(
+    again: Callable[..., tuple[Path, Callable[..., Reproduced]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, go_on = again()
     monkeypatch.setattr(module, "train_run", never)
     monkeypatch.setattr(module, "resume_run", never)
-    with pytest.raises(InputError, match="at least one"):
-        reproduce(recipe, drawn_folder, out, reporter=Reporter(quiet=True), seeds=0)
-    # Committed results have no weights: they are scored, not trained; there is nothing to export.
-    for run in made.runs:
+    assert [run.name for run in go_on().runs] == TABLE_2
+    # Committed results have no weights: their figures are read, and there is nothing to export.
+    for run in out.glob("*-seed0"):
         (run / "best.safetensors").unlink()
         (run / "last.safetensors").unlink()
-    again = reproduce(recipe, drawn_folder, out, reporter=Reporter(quiet=True))
-    assert again.exported is None
+    assert go_on().exported is None
     with pytest.raises(InputError, match="another config"):
-        reproduce(recipe, drawn_folder, out, reporter=Reporter(quiet=True), epochs=2)
+        go_on(epochs=2)
+    shutil.rmtree(out / "swin-seed0" / "evaluation")
+    with pytest.raises(InputError, match="neither its weights nor figures"):
+        go_on()
 
 
-def test_seeds_get_folders_of_their_own(
-    drawn_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_other_data_is_refused_before_anything_is_trained(
+    again: Callable[..., tuple[Path, Callable[..., Reproduced]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[str, int]] = []
+    out, go_on = again()
+    monkeypatch.setattr(module, "train_run", never)
+    shutil.rmtree(out / "swin-seed0")
+    record = json.loads((out / "swin_se_sam-seed0" / "run.json").read_text())
+    (out / "swin_se_sam-seed0" / "run.json").write_text(json.dumps({**record, "manifest_hash": "ab" * 32}))
+    with pytest.raises(InputError, match="other data than --data"):
+        go_on()
 
-    def noted(run: Path, config: RunConfig, *_: object) -> None:
-        seen.append((run.name, config.train.seed))
 
-    (tmp_path / "full.toml").write_text(RECIPE)
-    monkeypatch.setattr(module, "_complete", noted)
-    monkeypatch.setattr(module, "write_report", lambda *_a, **_k: tmp_path / "report.html")
-    reproduce(tmp_path / "full.toml", drawn_folder, tmp_path / "out", reporter=Reporter(quiet=True), seeds=2)
-    assert seen == [
-        (f"{name}-seed{seed}", seed) for name in ("swin", "swin_se", "swin_se_sam") for seed in (0, 1)
+def test_a_stopped_run_is_continued_and_only_the_missing_ones_are_trained(
+    again: Callable[..., tuple[Path, Callable[..., Reproduced]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, go_on = again()
+    begun = out / "swin_se-seed0"
+    # As a run that was killed in its first epoch: no epoch, no figures, a checkpoint or none.
+    for name in ("history.jsonl", "card.json", "last.safetensors", "best.safetensors"):
+        (begun / name).unlink()
+    shutil.rmtree(begun / "evaluation")
+    calls: list[str] = []
+    resume, train = module.resume_run, module.train_run
+
+    def resumed(run: Path, **options: object) -> object:
+        calls.append(f"resume {run.name}")
+        return resume(run, **options)  # type: ignore[arg-type]
+
+    def trained(config: RunConfig, data: Path, run: Path, **options: object) -> object:
+        calls.append(f"train {run.name}")
+        return train(config, data, run, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "resume_run", resumed)
+    monkeypatch.setattr(module, "train_run", trained)
+    made = go_on(study="ablation", columns=["swin", "swin_se", "swin_se_equal_cost"])
+    assert calls == ["resume swin_se-seed0", "train swin_se_equal_cost-seed0"]
+    # The report has the column that this call did not ask for as well.
+    assert [run.name for run in made.runs] == [*TABLE_2, "swin_se_equal_cost-seed0"]
+    assert read_run(out / "swin_se_equal_cost-seed0").config.train.epochs == 2
+    gains = json.loads(made.report.with_suffix(".json").read_text())["gains"]
+    assert [gain["question"] for gain in gains] == [
+        "SE",
+        "SAM",
+        "SE and SAM",
+        "longer training",
+        "SAM at equal cost",
     ]
+
+
+def test_stopping_says_that_the_same_command_continues_and_leaves_a_report(
+    again: Callable[..., tuple[Path, Callable[..., Reproduced]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, go_on = again()
+    shutil.rmtree(out / "swin_se-seed0")
+    shutil.rmtree(out / "swin_se_sam-seed0")
+    (out / "report.html").unlink()
+    train = module.train_run
+
+    def trained(config: RunConfig, data: Path, run: Path, **options: object) -> object:
+        if config.optim.sam.rho > 0:
+            raise KeyboardInterrupt("stopped; continue with: mien train --resume elsewhere")
+        return train(config, data, run, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "train_run", trained)
+    with pytest.raises(KeyboardInterrupt, match="the same command continues"):
+        go_on()
+    values = json.loads((out / "report.json").read_text())
+    assert [column["name"] for column in values["columns"]] == ["Swin", "Swin-SE"]
+    assert (out / "report.html").is_file()
+
+
+def test_several_devices_are_refused(drawn_folder: Path, recipe: Path, tmp_path: Path) -> None:
+    path = tmp_path / "two.toml"
+    path.write_text(RECIPE + "devices = 2\n")
+    with pytest.raises(InputError, match="a study trains on one device"):
+        reproduce(path, drawn_folder, tmp_path / "out", reporter=Reporter(quiet=True))

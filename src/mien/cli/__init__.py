@@ -17,6 +17,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from mien import __version__
 from mien.cli.data import add_data_verbs
+from mien.cli.evaluate import add_evaluate_verbs, print_figures
 from mien.cli.parser import Verb, new_parser, settings_of
 from mien.cli.study import add_study_verbs
 from mien.config import RunConfig, read_run_config
@@ -95,12 +96,7 @@ def _parser() -> tuple[ArgumentParser, dict[str, Verb]]:
     commands.add_subcommand("data", data, help="prepare and inspect data sets")
     data_verbs = add_data_verbs(data)
     commands.add_subcommand("train", _train_parser(), help="train a model")
-    commands.add_subcommand("evaluate", _evaluate_parser(), help="score a model on a split")
-    commands.add_subcommand("export", _export_parser(), help="write a run as an ONNX file")
-    commands.add_subcommand("report", _report_parser(), help="one HTML page from runs")
-    commands.add_subcommand(
-        "reproduce", _reproduce_parser(), help="the columns of the paper's Table 2, start to end"
-    )
+    evaluate_verbs = add_evaluate_verbs(commands)
     study = new_parser("Questions about data that need training.")
     commands.add_subcommand("study", study, help="questions about data that need training")
     study_verbs = add_study_verbs(study)
@@ -109,10 +105,7 @@ def _parser() -> tuple[ArgumentParser, dict[str, Verb]]:
         **{f"data {name}": verb for name, verb in data_verbs.items()},
         **{f"study {name}": verb for name, verb in study_verbs.items()},
         "train": _train,
-        "evaluate": _evaluate,
-        "export": _export,
-        "report": _report,
-        "reproduce": _reproduce,
+        **evaluate_verbs,
         "predict": _predict,
     }
 
@@ -159,141 +152,7 @@ def _train(options: Namespace) -> None:
                 "mien train needs --data (a prepared folder) and --out (the run's folder), or --resume RUN."
             )
         run, figures = options.out, train_run(config, options.data, options.out, reporter=Reporter())
-    _print_figures(run, [figures])
-
-
-def _print_figures(run: Path | str, entries: Sequence[dict[str, Any]]) -> None:
-    for figures in entries:
-        low, high = figures["accuracy_interval"]
-        lines = [
-            f"{run}: {figures['split']}, labels {figures['view']} ({len(figures['labels'])} classes), "
-            f"{figures['count']} images, rule {figures['rule']}",
-            f"  accuracy           {figures['accuracy']:.6f}  (95 % interval {low:.4f} to {high:.4f})",
-            *(
-                f"  {name.replace('_', ' '):<18} {figures[name]:.6f}"
-                for name in figures
-                if isinstance(figures[name], float) and name != "accuracy"
-            ),
-        ]
-        print("\n".join(lines))  # noqa: T201
-
-
-def _evaluate_parser() -> ArgumentParser:
-    parser = new_parser(
-        "Score a model, in fp32. Of a run it is the checkpoint that validation chose, and its figures are "
-        "kept in the run's folder. Examples: mien evaluate runs/a --split test; "
-        "mien evaluate their_package.api:predict --data hybrid --labels 7"
-    )
-    parser.add_argument(
-        "model",
-        type=str,
-        help="a run's folder, an .onnx file, `bundled`, or `module:function` or `file.py:function` that "
-        "takes uint8 faces [N,H,W,C] and gives probabilities [N,K]; its attribute `labels` names the classes",
-    )
-    parser.add_argument("--data", type=Path | None, help="prepared folder; a run's own by default")
-    parser.add_argument(
-        "--split", choices=("train", "validation", "test"), default="test", help="which images"
-    )
-    parser.add_argument(
-        "--labels",
-        type=str | None,
-        help="`all`, `7` (contempt left out) or names; by default all, and of a run 7 where it applies",
-    )
-    return parser
-
-
-def _evaluate(options: Namespace) -> None:
-    from mien.evaluate.models import names_run
-    from mien.evaluate.run import evaluate_model, evaluate_run
-
-    views = None if options.labels is None else [options.labels]
-    if names_run(options.model):
-        run = Path(options.model)
-        _print_figures(run, evaluate_run(run, options.data, split=options.split, views=views))
-        return
-    if options.data is None:
-        raise InputError(f"{options.model}: only a run knows its own data; give --data, a prepared folder.")
-    figures, sentences = evaluate_model(options.model, options.data, split=options.split, views=views)
-    _print_figures(options.model, figures)
-    print(*(f"  {sentence}" for sentence in sentences), sep="\n", end="\n" if sentences else "")  # noqa: T201
-
-
-def _export_parser() -> ArgumentParser:
-    parser = new_parser(
-        "Write a run as an ONNX file that carries its card. Example: mien export runs/a --out a.onnx"
-    )
-    parser.add_argument("run", type=Path, help="folder of the run")
-    parser.add_argument(
-        "--out", type=Path | None, help="file to write; model.onnx in the run's folder by default"
-    )
-    return parser
-
-
-def _export(options: Namespace) -> None:
-    from mien.export.run import export_run
-
-    path = options.out or options.run / "model.onnx"
-    card = export_run(options.run, path)
-    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, classes {', '.join(card.labels)}")  # noqa: T201
-
-
-def _report_parser() -> ArgumentParser:
-    parser = new_parser(
-        "One self-contained HTML page from runs. Example: mien report runs/* --out report.html"
-    )
-    parser.add_argument("runs", type=Path, nargs="+", help="folders of runs")
-    parser.add_argument("--out", type=Path, default=Path("report.html"), help="file to write")
-    parser.add_argument(
-        "--data", type=Path | None, help="prepared folder, for the class counts; the runs' own by default"
-    )
-    return parser
-
-
-def _report(options: Namespace) -> None:
-    from mien.report.html import write_report
-
-    print(write_report(options.runs, options.out, data=options.data))  # noqa: T201
-
-
-def _reproduce_parser() -> ArgumentParser:
-    parser = new_parser(
-        "Train, score and report the columns of the paper's Table 2; a second call continues where the first "
-        "stopped. "
-        "Example: mien reproduce --recipe compact --data hybrid --out runs/table2"
-    )
-    parser.add_argument(
-        "--recipe",
-        type=Path,
-        default=Path("compact"),
-        help="`compact`, `paper`, `smoke`, a folder of configs, or one config to ablate",
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder that mien data prepare wrote")
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/reproduce"), help="folder of the runs and the report"
-    )
-    parser.add_argument("--seeds", type=int, default=1, help="runs of each column")
-    parser.add_argument("--epochs", type=int | None, help="epochs instead of the configs'")
-    parser.add_argument("--threads", type=int | None, help="processor threads instead of the configs'")
-    return parser
-
-
-def _reproduce(options: Namespace) -> None:
-    from mien.evaluate.split import read_evaluation
-    from mien.progress import Reporter
-    from mien.study.reproduce import reproduce
-
-    made = reproduce(
-        options.recipe,
-        options.data,
-        options.out,
-        reporter=Reporter(),
-        seeds=options.seeds,
-        epochs=options.epochs,
-        threads=options.threads,
-    )
-    for run_folder in made.runs:
-        _print_figures(run_folder, read_evaluation(run_folder, "test") or [])
-    print(f"report: {made.report}")  # noqa: T201
+    print_figures(run, [figures])
 
 
 def _predict_parser() -> ArgumentParser:

@@ -24,8 +24,10 @@ from mien.card import CropTemplate, ModelCard
 from mien.config import ModelConfig
 from mien.errors import InputError
 from mien.evaluate.predict import evaluation_device, predict_logits
+from mien.files import sha256_of
 from mien.labels import canonical_name, class_view
 from mien.models.saved import RUN, read_run
+from mien.models.weights import BEST
 from mien.runtime.classifier import Classifier
 from mien.runtime.model_file import bundled_path, model_file
 
@@ -48,22 +50,31 @@ class EvaluatedModel:
     name: str
     """What a report calls it."""
     kind: Literal["run", "onnx", "function"]
+    spec: str
+    """What was typed for it, a file by its name alone: nothing of the machine."""
     labels: tuple[str, ...]
     """The K class names in the order of the answers, by `mien.labels.canonical_name`."""
     log_probabilities: Callable[[Faces], LogProbabilities]
     """uint8 [N,H,W,C] cropped faces, C = 1 (grey) or 3 (RGB), to float32 [N,K], finite, with exponentials
     that sum to 1. Raises InputError where a function answers with something else."""
+    weights: Path | None = None
+    """The file with the weights; None of a function."""
     network: nn.Module | None = None
-    """The network of a run, for its features, maps and loss landscape."""
+    """The network of a run, for its features, sharpness and loss landscape."""
     config: ModelConfig | None = None
     """The network of a run and its input."""
     card: ModelCard | None = None
-    """The card of an ONNX file; its temperature is in the log-probabilities."""
+    """The card of an ONNX file or of a run that has ended; its temperature is in the log-probabilities."""
     size: int | None = None
     """Side of the input in pixels, to which faces are resized; None where a function takes them as they
     are."""
     template: CropTemplate | None = None
     """Where the eyes lie in the crops it was trained on, where that is known."""
+
+    @property
+    def weights_sha256(self) -> str:
+        """Of the file with the weights, in hexadecimal; empty of a function."""
+        return "" if self.weights is None else sha256_of(self.weights)
 
 
 @dataclass(frozen=True)
@@ -183,13 +194,15 @@ def match_labels(
 def _run(folder: Path) -> EvaluatedModel:
     saved = read_run(folder)
     network = saved.model().to(evaluation_device())
-    config = saved.config.model
+    config, card = saved.config.model, saved.card
+    temperature = np.float32(1.0 if card is None else card.temperature)
 
     def answer(faces: Faces) -> LogProbabilities:
         if not len(faces):
             return np.zeros((0, len(saved.labels)), dtype=np.float32)
         rows = np.arange(len(faces))
-        return _normalised(predict_logits(network, faces.transpose(0, 3, 1, 2), rows, config))
+        logits = predict_logits(network, faces.transpose(0, 3, 1, 2), rows, config)
+        return _normalised(logits / temperature)
 
     name = folder.resolve().name
     labels = _canonical(saved.labels, name)
@@ -197,10 +210,13 @@ def _run(folder: Path) -> EvaluatedModel:
     return EvaluatedModel(
         name,
         "run",
+        name,
         labels,
         answer,
+        weights=folder / BEST,
         network=network,
         config=config,
+        card=card,
         size=config.size,
         template=CropTemplate.from_dict(template) if template else None,
     )
@@ -214,7 +230,17 @@ def _onnx(path: Path, name: str, threads: int) -> EvaluatedModel:
         return _normalised(classifier.logits(faces) / np.float32(card.temperature))
 
     labels = _canonical(card.labels, name)
-    return EvaluatedModel(name, "onnx", labels, answer, card=card, size=card.size, template=card.template)
+    return EvaluatedModel(
+        name,
+        "onnx",
+        BUNDLED if name == BUNDLED else path.name,
+        labels,
+        answer,
+        weights=path,
+        card=card,
+        size=card.size,
+        template=card.template,
+    )
 
 
 def _function(source: str, attribute: str) -> EvaluatedModel:
@@ -241,7 +267,7 @@ def _function(source: str, attribute: str) -> EvaluatedModel:
             parts.append(_checked(function(part), len(part), len(labels), name, output == "logits"))
         return np.concatenate(parts)
 
-    return EvaluatedModel(name, "function", labels, answer)
+    return EvaluatedModel(name, "function", f"{Path(source).name}:{attribute}", labels, answer)
 
 
 def _checked(answers: Any, count: int, classes: int, name: str, are_logits: bool) -> LogProbabilities:

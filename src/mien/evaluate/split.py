@@ -115,7 +115,8 @@ def write_evaluation(run: Path, predictions: SplitPredictions, figures: list[dic
                         np.uint8 if predictions.logits.shape[1] < 256 else np.int64
                     ),
                     "pack_rows": predictions.pack_rows.astype(np.int32),
-                    "logits": predictions.logits.astype(np.float16),
+                    # safetensors writes an array's memory as it lies, whatever the order of its axes.
+                    "logits": np.ascontiguousarray(predictions.logits, dtype=np.float16),
                 }
             )
         )

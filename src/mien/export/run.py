@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from mien.card import ModelCard
 from mien.errors import InputError
-from mien.evaluate.split import read_evaluation
+from mien.evaluate.abstention import fit_threshold
+from mien.evaluate.split import read_evaluation, read_logits
 from mien.export.onnx import check_export, export_model
 from mien.files import replacing
 from mien.models.saved import read_run
 from mien.train.run import model_card
 
 
-def export_run(run: Path, path: Path) -> ModelCard:
-    """Write the checkpoint that validation chose.
+def export_run(run: Path, path: Path, *, precision: float | None = None) -> ModelCard:
+    """Write the checkpoint that validation chose, with the temperature of the run's card.
 
     Args:
         run: a run's folder.
         path: the .onnx file to write.
+        precision: share of right answers, above 0 and below 1, that the card's abstain threshold is to
+            promise (see `mien.evaluate.abstention.fit_threshold`); none writes no threshold.
 
     Returns:
         The card inside the file; it holds the figures of every split that was evaluated.
 
     Raises:
-        InputError: the run cannot be read, or has kept no weights.
+        InputError: the run cannot be read, or has kept no weights, or no threshold promises the precision.
         MienError: the file's logits differ from torch's.
     """
     if path.suffix != ".onnx":
         raise InputError(f"{path}: the exported file's name must end in .onnx.")
     saved = read_run(run)
     figures = [entry for split in ("validation", "test") for entry in read_evaluation(run, split) or []]
-    card = model_card(saved, *figures)
+    temperature = 1.0 if saved.card is None else saved.card.temperature
+    card = model_card(saved, *figures, temperature=temperature)
+    if precision is not None:
+        card = replace(card, abstain_threshold=_abstain_threshold(run, precision, temperature))
     model = saved.model()
     # Noise excites every channel; `reproduce` compares on faces as well.
     shape = (8, card.size, card.size, card.channels)
@@ -43,3 +50,20 @@ def export_run(run: Path, path: Path) -> ModelCard:
         export_model(model, card, temporary)
         check_export(model, temporary, noise)
     return card
+
+
+def _abstain_threshold(run: Path, precision: float, temperature: float) -> float:
+    """The confidence from which validation promises a precision.
+
+    Raises:
+        InputError: none does, the precision is out of its range, or validation was not evaluated.
+    """
+    kept = read_logits(run, "validation")
+    threshold = fit_threshold(kept["logits"], kept["labels"], precision=precision, temperature=temperature)
+    if threshold.value is None:
+        accuracy = float((kept["logits"].argmax(1) == kept["labels"]).mean())
+        raise InputError(
+            f"{run}: no abstain threshold promises a precision of {precision:g} by its {threshold.count} "
+            f"validation images, of which {accuracy:.1%} are answered rightly; ask for less."
+        )
+    return threshold.value

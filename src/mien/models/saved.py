@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from mien.card import ModelCard
 from mien.config import RunConfig, run_config_from
 from mien.errors import InputError
 from mien.models.build import build_model
@@ -20,6 +21,8 @@ CONFIG = "config.json"
 RUN = "run.json"
 """What else a run's result depends on: class names, target, manifest hash, versions, processor, git
 commit."""
+CARD = "card.json"
+"""The model card, written when training ends."""
 HISTORY = "history.jsonl"
 """One JSON object a finished epoch."""
 EVALUATION = "evaluation"
@@ -44,6 +47,21 @@ class SavedRun:
     def data(self) -> Path:
         """The prepared folder that the run was trained on; stored relative to the run's folder."""
         return Path(os.path.normpath(self.folder / self.record["data"]))
+
+    @property
+    def card(self) -> ModelCard | None:
+        """The model card; None before training has ended.
+
+        Raises:
+            InputError: this mien cannot read it.
+        """
+        path = self.folder / CARD
+        if not path.is_file():
+            return None
+        try:
+            return ModelCard.from_json(path.read_text(encoding="utf-8"))
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
 
     @property
     def finished(self) -> bool:

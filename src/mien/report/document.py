@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import io
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
+
+_Item = TypeVar("_Item")
+
+LEAST_SORTABLE: Final = 3
+"""Fewest rows that are worth sorting."""
+
+
+MODELS_ABREAST: Final = 6
+"""Models or runs that stand side by side in one table, so that it fits on paper."""
+
+
+def in_parts(items: Sequence[_Item], most: int = MODELS_ABREAST) -> Iterator[Sequence[_Item]]:
+    """The items in order, at most so many at a time."""
+    for start in range(0, len(items), most):
+        yield items[start : start + most]
 
 
 @dataclass(frozen=True)
@@ -30,6 +48,17 @@ class Table:
     words: frozenset[int] = frozenset()
     """Columns that hold words and are set left and wrapped; the first always does."""
 
+    @property
+    def sortable(self) -> bool:
+        """Whether its rows may be put in another order: not where each row has another unit."""
+        return len(self.rows) >= LEAST_SORTABLE and set(range(1, len(self.columns))) - self.words != set()
+
+    def to_csv(self) -> str:
+        """The table as RFC 4180 text, heads first."""
+        buffer = io.StringIO()
+        csv.writer(buffer).writerows([self.columns, *self.rows])
+        return buffer.getvalue()
+
     def __post_init__(self) -> None:
         if any(len(row) != len(self.columns) for row in self.rows):
             raise ValueError(f"table {self.caption!r}: a row has not {len(self.columns)} cells.")
@@ -41,7 +70,7 @@ class Drawing:
 
     svg: str
     """An `<svg>` element without ids of other drawings; it is trusted and written as it is, so only what
-    `mien.report.figures` drew belongs here."""
+    `mien.report.svg` wrote belongs here."""
     alt: str
     """What the picture shows, for who cannot see it."""
     caption: str
@@ -61,6 +90,11 @@ class Picture:
     caption: str
     """Short text under the picture."""
 
+    @property
+    def uri(self) -> str:
+        """The file as a data URI."""
+        return f"data:image/png;base64,{b64encode(self.png).decode()}"
+
 
 @dataclass(frozen=True)
 class Gallery:
@@ -70,6 +104,11 @@ class Gallery:
     """At least one."""
     caption: str
     """What they show together."""
+
+    @property
+    def holds_pictures(self) -> bool:
+        """Whether they are faces, which are small and many."""
+        return isinstance(self.drawings[0], Picture)
 
 
 Block: TypeAlias = Text | Table | Gallery
@@ -85,6 +124,8 @@ class Section:
     """In reading order."""
     folded: bool = False
     """Whether the page shows only the heading until it is opened."""
+    values: Mapping[str, Any] | None = None
+    """Its numbers, unrounded, for report.json."""
 
 
 @dataclass(frozen=True)

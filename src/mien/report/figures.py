@@ -19,8 +19,22 @@ from matplotlib.ticker import MaxNLocator
 
 from mien.data import balance
 from mien.data.targets import Targets
-from mien.report.document import Drawing
-from mien.report.svg import CELL, INK, ON_CELL, SERIES, SETTINGS, WIDTH, legend_label, short, to_svg
+from mien.report.document import Drawing, Table
+from mien.report.runs import ReportedRun
+from mien.report.svg import (
+    CELL,
+    INK,
+    ON_CELL,
+    SERIES,
+    SETTINGS,
+    SMALLEST,
+    WIDTH,
+    legend_label,
+    point_tips,
+    short,
+    tip,
+    to_svg,
+)
 from mien.report.tables import Column, ViewFigures
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -62,7 +76,9 @@ def _count_drawing(
         for i, (label, counts) in enumerate(groups.items()):
             places = np.arange(len(classes)) + (i - (len(groups) - 1) / 2) * thickness
             bars = axes.barh(places, counts, height=thickness * 0.92, color=SERIES[i], label=label)
-            axes.bar_label(bars, [f"{count:,}" for count in counts], padding=2, fontsize=7.5)
+            axes.bar_label(bars, [f"{count:,}" for count in counts], padding=2, fontsize=SMALLEST)
+            for bar, name, count in zip(bars, classes, counts, strict=True):
+                bar.set_url(tip(f"{name}, {label}: {count:,}"))
         axes.set_yticks(range(len(classes)), [short(name, 18) for name in classes])
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
@@ -77,7 +93,14 @@ def _count_drawing(
         )
         alt = f"{title} split, images of each class. {told}."
         total = ", ".join(f"{int(counts.sum()):,} {label}" for label, counts in groups.items())
-        return Drawing(to_svg(figure, f"counts-{split}", alt), alt, f"{title}: {total}")
+        data = Table(
+            f"{title} split, images of each class",
+            ("class", *groups),
+            tuple(
+                (name, *(f"{counts[i]:,}" for counts in groups.values())) for i, name in enumerate(classes)
+            ),
+        )
+        return Drawing(to_svg(figure, f"counts-{split}", alt), alt, f"{title}: {total}", data)
 
 
 def curve_drawings(columns: Sequence[Column]) -> tuple[Drawing, ...]:
@@ -100,6 +123,7 @@ def _curve_drawing(what: str, columns: Sequence[Column], training: str, validati
             Line2D([], [], color=INK, linestyle=(0, (3, 2)), linewidth=1.0, label="training"),
         ]
         told = []
+        rows: list[tuple[str, ...]] = []
         for i, column in enumerate(columns):
             colour, marker = SERIES[i % len(SERIES)], MARKERS[i % len(MARKERS)]
             handles.append(
@@ -108,7 +132,9 @@ def _curve_drawing(what: str, columns: Sequence[Column], training: str, validati
             for run in column.runs:
                 if run.history:
                     _draw_run(axes, run.history, training, validation, colour, marker)
+                    _curve_tips(axes, f"{column.name}, seed {run.seed}", run.history, validation)
                     told.append(_told_curve(column, run.seed, run.history, validation))
+                    rows += _curve_rows(column.name, run, training, validation)
         axes.set_xlabel("epoch")
         axes.set_xlim(0.5, max(len(run.history) for column in columns for run in column.runs) + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
@@ -120,7 +146,9 @@ def _curve_drawing(what: str, columns: Sequence[Column], training: str, validati
         caption = f"{what.capitalize()} by epoch" + (
             "" if what == "accuracy" else "; validation: negative log-likelihood"
         )
-        return Drawing(to_svg(figure, f"curves-{what}", alt), alt, caption)
+        heads = ("model", "seed", "epoch", f"training {what}", f"validation {what}")
+        data = Table(f"Training and validation {what} by epoch", heads, tuple(rows))
+        return Drawing(to_svg(figure, f"curves-{what}", alt), alt, caption, data)
 
 
 def _draw_run(
@@ -145,6 +173,27 @@ def _draw_run(
         markersize=3.5,
         markevery=max(1, len(epochs) // 8),
     )
+
+
+def _curve_tips(axes: Axes, name: str, history: Sequence[Mapping[str, Any]], validation: str) -> None:
+    values = [float(entry["validation"][validation]) for entry in history]
+    shown = [f"{value:.2%}" if validation == "accuracy" else f"{value:.4f}" for value in values]
+    epochs = [int(entry["epoch"]) for entry in history]
+    texts = [f"{name}, epoch {epoch}: {text}" for epoch, text in zip(epochs, shown, strict=True)]
+    point_tips(axes, epochs, values, texts)
+
+
+def _curve_rows(name: str, run: ReportedRun, training: str, validation: str) -> list[tuple[str, ...]]:
+    return [
+        (
+            name,
+            str(run.seed),
+            str(entry["epoch"]),
+            f"{entry[training]:.4f}",
+            f"{entry['validation'][validation]:.4f}",
+        )
+        for entry in run.history
+    ]
 
 
 def _told_curve(column: Column, seed: int, history: Sequence[Mapping[str, Any]], validation: str) -> str:
@@ -174,21 +223,22 @@ def confusion_drawing(name: str, figures: ViewFigures, *, key: str, seeds: int =
         for row, column in np.ndindex(size, size):
             share = float(shares[row, column])
             corner = (column - 0.48, row - 0.48)
-            axes.add_patch(
-                Rectangle(corner, 0.96, 0.96, facecolor=CELL, edgecolor="none", alpha=round(share, 3))
-            )
+            told = f"{figures.labels[row]} taken for {figures.labels[column]}"
+            cell = Rectangle(corner, 0.96, 0.96, facecolor=CELL, edgecolor="none", alpha=round(share, 3))
+            cell.set_url(tip(f"{told}: {counts[row, column]:,} of {counts[row].sum():,}, {share:.1%}"))
+            axes.add_patch(cell)
             if size <= MAX_CLASSES_WITH_TEXT and counts[row, column]:
                 # Dark ink reads on the shade up to three quarters of it, white above that, in both themes.
                 ink = ON_CELL if share > 0.75 else INK
                 axes.text(
-                    column, row - 0.12, f"{100 * share:.0f}", color=ink, fontsize=8, ha="center", va="center"
+                    column, row - 0.16, f"{100 * share:.0f}", color=ink, fontsize=9, ha="center", va="center"
                 )
                 axes.text(
                     column,
-                    row + 0.26,
+                    row + 0.24,
                     f"{counts[row, column]:,}",
                     color=ink,
-                    fontsize=5.5,
+                    fontsize=SMALLEST,
                     ha="center",
                     va="center",
                 )
@@ -202,7 +252,14 @@ def confusion_drawing(name: str, figures: ViewFigures, *, key: str, seeds: int =
         alt = _told_confusion(name, figures.labels, shares)
         over = f", summed over {seeds} seeds" if seeds > 1 else ""
         caption = f"{name}: percent of the labelled class, counts below{over}"
-        return Drawing(to_svg(figure, key, alt), alt, caption)
+        data = Table(
+            f"Confusion of {name}: images, rows labelled, columns predicted",
+            ("labelled", *figures.labels),
+            tuple(
+                (label, *(f"{n:,}" for n in row)) for label, row in zip(figures.labels, counts, strict=True)
+            ),
+        )
+        return Drawing(to_svg(figure, key, alt), alt, caption, data)
 
 
 def _told_confusion(name: str, labels: Sequence[str], shares: np.ndarray[Any, np.dtype[np.float64]]) -> str:

@@ -2,7 +2,7 @@
 
 The interval is a paired bootstrap over images: both columns answered the same pictures, so that what is
 resampled is each picture's difference in correctness. It says nothing about other seeds; with three seeds or
-more a t interval over the seeds is asked for as well, and a gain has to lie outside both.
+more, paired by seed, a t interval over the seeds is asked for as well, and a gain has to lie outside both.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from scipy.special import stdtrit  # type: ignore[import-untyped]
 
 from mien.evaluate.bootstrap import LEAST_DIFFERING, mean_interval
 from mien.labels import class_view
+from mien.report.runs import ReportedRun
 
 Interval: TypeAlias = tuple[float, float]
-Verdict: TypeAlias = Literal["gain", "no gain", "loss", "not paired"]
+Verdict: TypeAlias = Literal["gain", "no difference", "loss", "not paired"]
 
 SEEDS_FOR_INTERVAL = 3
 """Fewest seeds of which an interval is given."""
@@ -32,7 +33,7 @@ class Answers:
     pack_rows: npt.NDArray[np.int64]
     """int64 [m], ascending."""
     truth: npt.NDArray[np.int64]
-    """int64 [m], index into the model's class names."""
+    """int64 [m], index into the view's class names."""
     correct: npt.NDArray[np.bool_]
     """bool [m]."""
 
@@ -45,6 +46,11 @@ class Gain:
     """`all` or `7`."""
     count: int
     """Images that were compared; 0 where the columns were not paired."""
+    differing: int
+    """Images on which the two were not right equally often; 0 where the columns were not paired."""
+    seeds: tuple[int, ...]
+    """Seeds that both columns have, of which the figures are means; empty where they share none, and the
+    figures are means over each column's own."""
     difference: float
     """Mean accuracy of the later column less that of the earlier one, -1..1."""
     interval: Interval | None
@@ -56,6 +62,20 @@ class Gain:
     could tell the two apart."""
     reason: str = ""
     """Why there is no pairing."""
+
+    @property
+    def intervals(self) -> tuple[Interval, ...]:
+        """Those that there are, over images first."""
+        return tuple(one for one in (self.interval, self.seed_interval) if one is not None)
+
+    @property
+    def smallest_seen(self) -> float | None:
+        """Half the width of the widest interval, 0..1: about the smallest true difference that half of such
+        comparisons would call a gain or a loss. None where the columns were not paired, or differ on fewer
+        images than give an interval that means anything."""
+        if self.differing < LEAST_DIFFERING:
+            return None
+        return max((high - low) / 2 for low, high in self.intervals)
 
 
 def answers_of(tensors: Mapping[str, npt.NDArray[Any]], names: Sequence[str], view: str) -> Answers:
@@ -73,7 +93,15 @@ def answers_of(tensors: Mapping[str, npt.NDArray[Any]], names: Sequence[str], vi
     kept = np.isin(truth, columns)
     predicted = columns[tensors["logits"][order][kept][:, columns].astype(np.float32).argmax(1)]
     rows = tensors["pack_rows"][order][kept].astype(np.int64)
-    return Answers(rows, truth[kept], predicted == truth[kept])
+    place = np.zeros(len(names), dtype=np.int64)
+    place[columns] = np.arange(len(columns))
+    return Answers(rows, place[truth[kept]], predicted == truth[kept])
+
+
+def answers_of_runs(runs: Sequence[ReportedRun], view: str) -> dict[int, Answers]:
+    """Seed to answers of a column's runs; empty unless every run kept its logits."""
+    kept = {run.seed: answers_of(run.tensors, run.labels, view) for run in runs if run.tensors is not None}
+    return kept if len(kept) == len(runs) else {}
 
 
 def seed_interval(values: Sequence[float]) -> Interval | None:
@@ -96,6 +124,9 @@ def compare(
 ) -> Gain:
     """Compare two columns.
 
+    Where the columns share seeds only those are compared, so that a seed that one of them lacks is no
+    difference between them.
+
     Args:
         earlier: seed to the answers of that seed's run.
         later: the same of the other column.
@@ -109,23 +140,26 @@ def compare(
     """
     reason = reason or _unpaired_reason(earlier, later)
     if reason:
-        return Gain(view, 0, difference, None, None, "not paired", reason)
+        return Gain(view, 0, 0, (), difference, None, None, "not paired", reason)
+    shared = tuple(sorted(set(earlier) & set(later)))
+    if shared:
+        earlier, later = ({seed: column[seed] for seed in shared} for column in (earlier, later))
     change = _mean_correct(later) - _mean_correct(earlier)
     interval = mean_interval(change).interval
-    shared = sorted(set(earlier) & set(later))
     over_seeds = seed_interval([_accuracy(later[seed]) - _accuracy(earlier[seed]) for seed in shared])
     intervals = [interval] if over_seeds is None else [interval, over_seeds]
-    verdict = verdict_of(intervals) if np.count_nonzero(change) >= LEAST_DIFFERING else "no gain"
-    return Gain(view, len(change), float(change.mean()), interval, over_seeds, verdict)
+    differing = int(np.count_nonzero(change))
+    verdict = verdict_of(intervals) if differing >= LEAST_DIFFERING else "no difference"
+    return Gain(view, len(change), differing, shared, float(change.mean()), interval, over_seeds, verdict)
 
 
 def verdict_of(intervals: Sequence[Interval]) -> Verdict:
-    """`gain` where all intervals lie above 0, `loss` where all lie below, else `no gain`."""
+    """`gain` where all intervals lie above 0, `loss` where all lie below, else `no difference`."""
     if all(low > 0 for low, _ in intervals):
         return "gain"
     if all(high < 0 for _, high in intervals):
         return "loss"
-    return "no gain"
+    return "no difference"
 
 
 def _accuracy(answers: Answers) -> float:

@@ -10,12 +10,13 @@ from typing import Any
 
 from mien import __version__
 from mien.files import write_json, write_text
+from mien.report.comparisons import ColumnGain
 from mien.report.document import Document, Section, to_markdown
 from mien.report.page import render
 from mien.report.published import TABLE_2, TEXT
 from mien.report.runs import read_runs
 from mien.report.sections import document_of
-from mien.report.tables import Column, ColumnGain
+from mien.report.tables import Column
 
 TITLE = "Facial expression recognition: what was measured"
 FORMAT = 1
@@ -30,15 +31,17 @@ def write_report(
     title: str = TITLE,
     extra: Sequence[Section | str] = (),
 ) -> Path:
-    """Write one HTML page from runs, and beside it the same as Markdown and the numbers as JSON.
+    """Write one HTML page from runs and evaluated models, and beside it the same as Markdown and as JSON.
 
-    The page loads nothing: styles and drawings are inside it, and its content security policy forbids the
-    rest.
+    The page loads nothing: styles, script, drawings and faces are inside it, and its content security policy
+    forbids the rest.
 
     Args:
-        runs: runs' folders; those that differ only in the seed become one column.
+        runs: what `mien train` and `mien evaluate --out` wrote; runs that differ only in the seed become one
+            column.
         out: the page; a path without the ending .html or .htm is a folder, and the page is its report.html.
-        data: the prepared folder, for the class counts; none takes the runs' own where it is still there.
+        data: the prepared folder, for what is shown of the images; none takes the runs' own where it is still
+            there.
         title: of the page.
         extra: further sections, put before "How it was made"; plain sentences come under a heading of their
             own.
@@ -80,10 +83,14 @@ def report_values(
         "summary": document.summary,
         "split": columns[0].runs[0].split,
         "columns": [_column_values(column) for column in columns],
+        "sections": {
+            section.heading: section.values for section in document.sections if section.values is not None
+        },
         "gains": [
             {
                 "from": step.earlier.name,
                 "to": step.later.name,
+                "question": step.question,
                 "changed": list(step.changed),
                 "published_difference": step.published,
                 "views": [dataclasses.asdict(gain) for gain in step.gains],
@@ -111,6 +118,7 @@ def _column_values(column: Column) -> dict[str, Any]:
         "manifest_hash": column.record.get("manifest_hash"),
         "sets": list(column.record.get("sets", ())),
         "rule": column.runs[0].figures["all"]["rule"],
+        "analyses": {run.name: run.analyses for run in column.runs if run.analyses},
         "figures": {view: dataclasses.asdict(figures) for view, figures in column.figures.items()},
         "published": dataclasses.asdict(column.published) if column.published else None,
     }

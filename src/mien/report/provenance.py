@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mien.config import to_dict
-from mien.report.document import Block, Section, Table, Text
+from mien.report.document import Block, Section, Table, Text, in_parts
+from mien.report.runs import ReportedRun
 from mien.report.tables import Column, differing, flat
 from mien.report.wording import DASH
 
 
-def made_sections(columns: tuple[Column, ...]) -> tuple[Section, Section]:
+def made_sections(columns: tuple[Column, ...]) -> tuple[Section, ...]:
     """How the models of a report differ and where each run was made, and the settings that they share."""
-    names = tuple(column.name for column in columns)
-    different = differing(columns)
-    blocks: list[Block] = [_provenance_table(columns)]
+    trained = [(column, column.config) for column in columns if column.config is not None]
+    others = [column for column in columns if column.config is None]
+    blocks: list[Block] = []
+    if not trained:
+        return (Section("How it was made", tuple(_evaluated_table(part) for part in in_parts(others))),)
+    different = differing([column for column, _ in trained])
     if different:
-        rows = tuple((key, *(_setting(value) for value in values)) for key, values in different.items())
-        words = frozenset(range(1, len(names) + 1))
-        blocks.insert(0, Table("Settings in which the models differ", ("setting", *names), rows, words=words))
-    elif len(columns) > 1:
-        blocks.insert(0, Text("The models differ in no setting but the seed."))
-    same = {
-        k: v for k, v in flat(to_dict(columns[0].config)).items() if k not in different and k != "train.seed"
-    }
+        blocks += _different_tables([column.name for column, _ in trained], different)
+    elif len(trained) > 1:
+        blocks.append(Text("The models differ in no setting but the seed."))
+    runs = [(column.name, run) for column, _ in trained for run in column.runs]
+    blocks += [_provenance_table(part) for part in in_parts(runs)]
+    blocks += [_evaluated_table(part) for part in in_parts(others)]
+    config = to_dict(trained[0][1])
+    same = {k: v for k, v in flat(config).items() if k not in different and k != "train.seed"}
     shared = Table(
         "Settings that all models share",
         ("setting", "value"),
@@ -33,11 +38,36 @@ def made_sections(columns: tuple[Column, ...]) -> tuple[Section, Section]:
     return Section("How it was made", tuple(blocks)), Section("All shared settings", (shared,), folded=True)
 
 
-def _provenance_table(columns: tuple[Column, ...]) -> Table:
-    runs = [run for column in columns for run in column.runs]
-    records: list[dict[str, Any]] = [run.saved.record for run in runs]
-    rows: list[tuple[str, ...]] = [("model", *(column.name for column in columns for _ in column.runs))]
-    rows.append(("seed", *(str(run.seed) for run in runs)))
+def _evaluated_table(columns: Sequence[Column]) -> Table:
+    """What is known of models that mien did not train."""
+    keys = ("kind", "spec", "target", "rule", "manifest_hash")
+    return Table(
+        "Models that are no runs of mien's, as mien evaluate opened them",
+        ("", *(column.name for column in columns)),
+        tuple(
+            (key.replace("_", " "), *(_setting(column.record.get(key)) for column in columns)) for key in keys
+        ),
+        words=frozenset(range(1, len(columns) + 1)),
+    )
+
+
+def _different_tables(names: Sequence[str], different: Mapping[str, tuple[Any, ...]]) -> list[Table]:
+    return [
+        Table(
+            "Settings in which the models differ",
+            ("setting", *(names[i] for i in part)),
+            tuple((key, *(_setting(values[i]) for i in part)) for key, values in different.items()),
+            words=frozenset(range(1, len(part) + 1)),
+        )
+        for part in in_parts(range(len(names)))
+    ]
+
+
+def _provenance_table(runs: Sequence[tuple[str, ReportedRun]]) -> Table:
+    """Where each run was made; runs with their columns' names."""
+    records = [run.record for _, run in runs]
+    rows: list[tuple[str, ...]] = [("model", *(name for name, _ in runs))]
+    rows.append(("seed", *(str(run.seed) for _, run in runs)))
     keys = (
         "git_commit",
         "mien",
@@ -57,7 +87,7 @@ def _provenance_table(columns: tuple[Column, ...]) -> Table:
     ]
     return Table(
         "Where, when and with what each run was made",
-        ("", *(run.name for run in runs)),
+        ("", *(run.name for _, run in runs)),
         tuple(rows),
         words=frozenset(range(1, len(runs) + 1)),
     )

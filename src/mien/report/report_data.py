@@ -39,14 +39,14 @@ def open_report_data(columns: Sequence[Column], folder: Path | None) -> ReportDa
     """
     run = columns[0].runs[0]
     try:
-        prepared = load_prepared(folder or run.saved.data)
+        prepared = load_prepared(folder or run.data)
         manifest_hash = prepared.manifest.hash()
         if manifest_hash not in {column.record.get("manifest_hash") for column in columns}:
             raise InputError(
-                f"{folder or run.saved.data}: its manifest is not the one that the runs were trained on; "
+                f"{folder or run.data}: its manifest is not the one that the models were evaluated on; "
                 "give that data."
             )
-        targets = prepared.manifest.target(run.saved.config.training_set.target).only(run.split)
+        targets = prepared.manifest.target(run.target).only(run.split)
     except InputError:
         if folder is not None:
             raise

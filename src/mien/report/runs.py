@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,12 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mien.config import RunConfig
 from mien.errors import InputError
 from mien.evaluate.analysis_files import read_analyses
+from mien.evaluate.evaluated_model import EvaluatedFolder, is_evaluated, read_evaluated
 from mien.evaluate.metrics import score
 from mien.evaluate.split import read_evaluation, read_logits
 from mien.labels import EMOTIONS, SEVEN
-from mien.models.saved import EVALUATION, HISTORY, SavedRun, read_run
+from mien.models.saved import EVALUATION, HISTORY, read_run
 
 HALF_PRECISION = 0.005
 """Largest difference in accuracy that keeping logits in half precision may make: it can only turn ties."""
@@ -26,12 +29,20 @@ SPLITS = ("test", "validation")
 
 @dataclass(frozen=True)
 class ReportedRun:
-    """One run and what was evaluated of it."""
+    """One run, or one model that is no run of mien's, and what was evaluated of it."""
 
     name: str
-    """The folder's name, with its parent's where two runs would be called the same."""
-    saved: SavedRun
-    """Config and record."""
+    """The folder's name, with its parent's where two would be called the same."""
+    folder: Path
+    """What `mien train` wrote, or `mien evaluate --out`."""
+    data: Path
+    """The prepared folder, which may be gone."""
+    config: RunConfig | None
+    """Settings of a run; None where the model is none."""
+    labels: tuple[str, ...]
+    """The class names, in the order of the logits."""
+    record: Mapping[str, Any]
+    """run.json of a run; what model.json has of the same keys, where the model is none."""
     history: tuple[Mapping[str, Any], ...]
     """One entry a finished epoch; empty where the run kept none."""
     split: str
@@ -47,37 +58,69 @@ class ReportedRun:
 
     @property
     def seed(self) -> int:
-        """Seed of the run."""
-        return self.saved.config.train.seed
+        """Seed of the run; 0 where the model is none."""
+        return 0 if self.config is None else self.config.train.seed
+
+    @property
+    def target(self) -> str | None:
+        """Whose labels count; None is the prepared folder's own target."""
+        return self.record["target"] if self.config is None else self.config.training_set.target
 
     @property
     def comparable(self) -> bool:
         """Whether the classes are the paper's eight, or its seven."""
-        return set(SEVEN) <= set(self.saved.labels) <= set(EMOTIONS)
+        return set(SEVEN) <= set(self.labels) <= set(EMOTIONS)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """Who answered, as its folder tells it."""
+
+    folder: Path
+    data: Path
+    config: RunConfig | None
+    labels: tuple[str, ...]
+    record: Mapping[str, Any]
 
 
 def read_runs(folders: Sequence[Path]) -> tuple[ReportedRun, ...]:
-    """Read runs; files among them (as `runs/*` gives) and folders given twice are passed over.
+    """Read runs and evaluated models; files among them (as `runs/*` gives) and folders given twice are passed
+    over.
 
     Args:
-        folders: runs' folders.
+        folders: what `mien train` and `mien evaluate --out` wrote.
 
     Returns:
-        All runs with the figures of one split: test where every run has it, else validation.
+        All of them with the figures of one split: test where every one has it, else validation.
 
     Raises:
-        InputError: no run at all, a folder is no run or cannot be read, or no split was evaluated for all.
+        InputError: none at all, a folder is neither or cannot be read, or no split was evaluated for all.
     """
     kept = list({path.resolve(): path for path in folders if not path.is_file()}.values())
     if not kept:
-        raise InputError("a report needs at least one run's folder; give those that mien train wrote.")
-    saved = [read_run(folder) for folder in kept]
+        raise InputError(
+            "a report needs at least one folder; give those that mien train or mien evaluate --out wrote."
+        )
+    made = [_made(folder) for folder in kept]
     split = _common_split(kept)
-    return tuple(_reported(run, name, split) for run, name in zip(saved, _distinct_names(kept), strict=True))
+    return tuple(_reported(one, name, split) for one, name in zip(made, _distinct_names(kept), strict=True))
+
+
+def _made(folder: Path) -> _Made:
+    if is_evaluated(folder):
+        model = read_evaluated(folder)
+        return _Made(folder, model.data_folder, None, model.labels, _record(model))
+    run = read_run(folder)
+    return _Made(folder, run.data, run.config, run.labels, run.record)
+
+
+def _record(model: EvaluatedFolder) -> dict[str, Any]:
+    values = dataclasses.asdict(model)
+    return {key: value for key, value in values.items() if key not in ("folder", "name", "card")}
 
 
 def evaluated_splits(folder: Path) -> tuple[str, ...]:
-    """Those of test and validation that a run's folder has figures of."""
+    """Those of test and validation that a folder has figures of."""
     return tuple(split for split in SPLITS if (folder / EVALUATION / f"{split}.json").is_file())
 
 
@@ -105,20 +148,20 @@ def _distinct_names(folders: Sequence[Path]) -> list[str]:
     ]
 
 
-def _reported(saved: SavedRun, name: str, split: str) -> ReportedRun:
-    path = saved.folder / EVALUATION / f"{split}.json"
+def _reported(made: _Made, name: str, split: str) -> ReportedRun:
+    path = made.folder / EVALUATION / f"{split}.json"
     try:
-        entries = read_evaluation(saved.folder, split) or []
+        entries = read_evaluation(made.folder, split) or []
         figures: dict[str, Mapping[str, Any]] = {str(entry["view"]): entry for entry in entries}
         complete = "all" in figures and {"accuracy", "accuracy_interval", "confusion"} <= set(figures["all"])
     except (ValueError, KeyError, TypeError):
         complete = False
     if not complete:
         raise InputError(
-            f"{path}: it has no figures of all classes; run mien evaluate {saved.folder} --split {split}."
+            f"{path}: it has no figures of all classes; run mien evaluate {made.folder} --split {split}."
         )
-    tensors = _tensors(saved, split, figures["all"])
-    if "7" in saved.record.get("views", {}) and "7" not in figures and tensors is not None:
+    tensors = _tensors(made, split, figures["all"])
+    if "7" in made.record.get("views", {}) and "7" not in figures and tensors is not None:
         # Training scores validation on all classes only; the logits it kept hold the other view as well.
         figures["7"] = {
             "split": split,
@@ -126,19 +169,23 @@ def _reported(saved: SavedRun, name: str, split: str) -> ReportedRun:
             **score(
                 tensors["logits"].astype(np.float32),
                 tensors["labels"].astype(np.int64),
-                saved.labels,
+                made.labels,
                 view="7",
             ),
         }
     return ReportedRun(
-        name,
-        saved,
-        _history(saved.folder / HISTORY),
-        split,
-        figures,
-        tensors,
-        validation=_validation(saved.folder),
-        analyses=read_analyses(saved.folder),
+        name=name,
+        folder=made.folder,
+        data=made.data,
+        config=made.config,
+        labels=made.labels,
+        record=made.record,
+        history=_history(made.folder / HISTORY),
+        split=split,
+        figures=figures,
+        tensors=tensors,
+        validation=_validation(made.folder),
+        analyses=read_analyses(made.folder),
     )
 
 
@@ -147,21 +194,19 @@ def _validation(folder: Path) -> Mapping[str, npt.NDArray[Any]] | None:
     return read_logits(folder, "validation") if kept else None
 
 
-def _tensors(
-    saved: SavedRun, split: str, figures: Mapping[str, Any]
-) -> Mapping[str, npt.NDArray[Any]] | None:
-    path = saved.folder / EVALUATION / f"{split}.safetensors"
+def _tensors(made: _Made, split: str, figures: Mapping[str, Any]) -> Mapping[str, npt.NDArray[Any]] | None:
+    path = made.folder / EVALUATION / f"{split}.safetensors"
     if not path.is_file():
         return None
-    tensors = read_logits(saved.folder, split)
-    shape = (figures["count"], len(saved.labels))
+    tensors = read_logits(made.folder, split)
+    shape = (figures["count"], len(made.labels))
     if tensors["logits"].shape == shape:
         accuracy = float((tensors["logits"].argmax(1) == tensors["labels"]).mean())
         if abs(accuracy - figures["accuracy"]) <= HALF_PRECISION:
             return tensors
     raise InputError(
         f"{path}: its logits are not those that {split}.json was scored from; run mien evaluate "
-        f"{saved.folder} --split {split}."
+        f"{made.folder} --split {split}."
     )
 
 

@@ -9,11 +9,15 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from collections.abc import Sequence
 from html import escape
 from typing import Any, Final
 
+import numpy as np
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 INK, RULE, CELL, ON_CELL, PAGE = "#010101", "#010102", "#010103", "#010104", "#010105"
 SERIES: Final = tuple(f"#0201{i:02d}" for i in range(1, 7))
@@ -31,8 +35,11 @@ _CSS: Final = {
         )
     },
 }
-WIDTH: Final = 4.6
+_TIP: Final = re.compile(r"""<a xlink:href=(["'])tip:(.*?)\1[^>]*>""")
+WIDTH: Final = 4.2
 """Inches; wide enough for eight class names and narrow enough for a phone."""
+SMALLEST: Final = 7.8
+"""Smallest font in points: 9 CSS pixels where a phone shows a drawing of `WIDTH`."""
 SETTINGS: Any = {
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -68,6 +75,20 @@ def legend_label(name: str, length: int) -> str:
     return " " + short(name, length) if name.startswith("_") else short(name, length)
 
 
+def tip(text: str) -> str:
+    """What to give an artist's `set_url`, so that its shape tells this text when it is pointed at."""
+    return f"tip:{text}"
+
+
+def point_tips(axes: Axes, x: ArrayLike, y: ArrayLike, texts: Sequence[str]) -> None:
+    """Put an unseen square over each of N points that tells its text when it is pointed at."""
+    sizes = np.full(len(texts), 80.0)
+    # Unequal sizes keep matplotlib from drawing all points as one marker, which has one text.
+    sizes[-1:] += 0.1
+    points = axes.scatter(x, y, s=sizes, marker="s", alpha=0.0, linewidths=0, zorder=10)
+    points.set_urls([tip(text) for text in texts])
+
+
 def to_svg(figure: Figure, key: str, alt: str) -> str:
     """The figure as one `<svg>` element: no prolog, no metadata, ids of its own, colours as CSS variables."""
     buffer = io.StringIO()
@@ -85,6 +106,7 @@ def to_svg(figure: Figure, key: str, alt: str) -> str:
     # matplotlib's own style sheet would apply to the whole page.
     body = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", body, count=1, flags=re.DOTALL)
     body = re.sub(r"<metadata>.*?</metadata>", "", body, count=1, flags=re.DOTALL)
+    body = _TIP.sub(r'<g class="tip"><title>\2</title>', body).replace("</a>", "</g>")
     body = body.replace("xlink:href", "href")
     body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{key}-", body)
     body = re.sub("|".join(_CSS), lambda found: _CSS[found.group()], body)

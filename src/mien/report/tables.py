@@ -1,4 +1,4 @@
-"""From runs to rows: Table 2 as measured, the gain between its columns, figures a class.
+"""From runs to rows: Table 2 as measured, figures a class.
 
 Runs that differ in nothing but the seed form one column of the paper's Table 2.
 """
@@ -7,22 +7,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from mien.config import RunConfig, to_dict
+from mien.config import RunConfig, SEPosition, to_dict
 from mien.evaluate.bootstrap import mean_interval
-from mien.report.gains import Answers, Gain, Interval, answers_of, compare, seed_interval
-from mien.report.published import SWIN, SWIN_SE, SWIN_SE_SAM, PublishedColumn
+from mien.report.gains import Interval, answers_of_runs, seed_interval
+from mien.report.published import SWIN, SWIN_SE, SWIN_SE_SAM, TABLE_2, PublishedColumn
 from mien.report.runs import ReportedRun
 
 VIEWS = ("all", "7")
 """The label views of a report, in order."""
+POSITIONS = get_args(SEPosition)
+"""Where the SE block may lie, `none` first."""
 _SEED_KEYS = frozenset({"train.seed", "train.threads"})
+_SAM_NAMES = {"sam": "SAM", "looksam": "LookSAM", "esam": "ESAM", "msam": "MSAM"}
 
 
 @dataclass(frozen=True)
@@ -57,24 +59,25 @@ class ViewFigures:
 
 @dataclass(frozen=True)
 class Column:
-    """One column of Table 2 as measured: a model trained with one or more seeds."""
+    """One column of Table 2 as measured: a model trained with one or more seeds, or one that is no run."""
 
     name: str
     """Unlike any other column's of the report."""
     variant: str
-    """What it is, such as `Swin-SE-SAM`; derived from the config alone."""
+    """What it is, such as `Swin-SE-SAM`, derived from the configs alone; a model that is no run has only its
+    name."""
     runs: tuple[ReportedRun, ...]
     """One a seed."""
-    parameters: int
-    """Trained numbers."""
-    epochs: int
-    """Epochs of the schedule."""
+    parameters: int | None
+    """Trained numbers; None where they are not known."""
+    epochs: int | None
+    """Epochs of the schedule; None where the model is no run of mien's."""
     minutes: float
     """Mean minutes of training, validation left out; nan where no history was kept."""
     kept_epochs: tuple[int, ...]
     """The epoch that validation chose, one a seed; 0 where no history was kept."""
     checkpoint_rule: str
-    """How the epoch was chosen."""
+    """How the epoch was chosen; empty where the model is no run of mien's."""
     figures: Mapping[str, ViewFigures]
     """Label view to figures."""
     published: PublishedColumn | None
@@ -88,28 +91,12 @@ class Column:
     @property
     def record(self) -> Mapping[str, Any]:
         """run.json of the first seed."""
-        return self.runs[0].saved.record
+        return self.runs[0].record
 
     @property
-    def config(self) -> RunConfig:
-        """Config of the first seed."""
-        return self.runs[0].saved.config
-
-
-@dataclass(frozen=True)
-class ColumnGain:
-    """What the step from one column to the next brings."""
-
-    earlier: Column
-    """Compared from."""
-    later: Column
-    """Compared to."""
-    changed: tuple[str, ...]
-    """Config keys in which they differ, the seed left out."""
-    gains: tuple[Gain, ...]
-    """One a label view that both have."""
-    published: float | None
-    """The paper's difference in 7-class accuracy, where both columns are neighbours in its Table 2."""
+    def config(self) -> RunConfig | None:
+        """Config of the first seed; None where the model is no run of mien's."""
+        return self.runs[0].config
 
 
 def variant_of(config: RunConfig) -> str:
@@ -118,18 +105,38 @@ def variant_of(config: RunConfig) -> str:
     position = config.model.se.position
     if position != "none":
         name += "-SE" if position == "pooled" else f"-SE ({position.replace('_', ' ')})"
-    if config.optim.sam.rho > 0:
-        name += "-ASAM" if config.optim.sam.adaptive else "-SAM"
+    sam = config.optim.sam
+    if sam.rho > 0:
+        name += f"-{'A' if sam.adaptive else ''}{_SAM_NAMES[sam.method]}"
     return name
 
 
 def published_of(config: RunConfig) -> PublishedColumn | None:
-    """The paper's column that a config repeats; any place of the SE block counts: the paper names two."""
-    if "swin" not in config.model.name or (config.optim.sam.adaptive and config.optim.sam.rho > 0):
+    """The paper's column that a config repeats; any place of the SE block counts: the paper names two. ASAM
+    and the cheaper relatives of SAM are not the paper's."""
+    sam = config.optim.sam
+    sharpness_aware = sam.rho > 0
+    if "swin" not in config.model.name or (sharpness_aware and (sam.adaptive or sam.method != "sam")):
         return None
-    excites, sharpness_aware = config.model.se.position != "none", config.optim.sam.rho > 0
+    excites = config.model.se.position != "none"
     return {(False, False): SWIN, (True, False): SWIN_SE, (True, True): SWIN_SE_SAM}.get(
         (excites, sharpness_aware)
+    )
+
+
+def is_lengthened(config: RunConfig, others: Sequence[RunConfig]) -> bool:
+    """Whether another config is the same with fewer epochs, so that this one is its control."""
+    return any(
+        other.train.epochs < config.train.epochs and _without_length(other) == _without_length(config)
+        for other in others
+    )
+
+
+def _without_length(config: RunConfig) -> RunConfig:
+    return replace(
+        config,
+        optim=replace(config.optim, step_epochs=1),
+        train=replace(config.train, epochs=1, seed=0, threads=0),
     )
 
 
@@ -145,7 +152,8 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def columns_of(runs: Sequence[ReportedRun]) -> tuple[Column, ...]:
-    """Group runs by everything but the seed; the paper's three come first, in its order."""
+    """Group runs by everything but the seed; the paper's three come first, in its order, and models that are
+    no runs of mien's last, each a column of its own."""
     groups: dict[str, list[ReportedRun]] = {}
     for run in runs:
         key, occurrence = _group_key(run), 0
@@ -153,22 +161,54 @@ def columns_of(runs: Sequence[ReportedRun]) -> tuple[Column, ...]:
         while run.seed in [other.seed for other in groups.get(f"{key}#{occurrence}", [])]:
             occurrence += 1
         groups.setdefault(f"{key}#{occurrence}", []).append(run)
-    members = sorted(groups.values(), key=lambda group: _rank(group[0].saved.config))
-    variants = [variant_of(group[0].saved.config) for group in members]
-    return tuple(
-        _column(group, variant, variant if variants.count(variant) == 1 else f"{variant} ({group[0].name})")
-        for group, variant in zip(members, variants, strict=True)
-    )
+    configs = [group[0].config for group in groups.values() if group[0].config is not None]
+    members = _in_order(list(groups.values()), configs)
+    variants = [_variant(group[0], configs) for group in members]
+    columns = []
+    for group, variant in zip(members, variants, strict=True):
+        name = variant if variants.count(variant) == 1 else f"{variant} ({group[0].name})"
+        columns.append(_column(group, variant, name, _published(group[0], configs)))
+    return tuple(columns)
 
 
-def gains_of(columns: Sequence[Column]) -> tuple[ColumnGain, ...]:
-    """Each column against the one before it."""
-    return tuple(_column_gain(earlier, later) for earlier, later in pairwise(columns))
+def _variant(run: ReportedRun, configs: Sequence[RunConfig]) -> str:
+    if run.config is None:
+        return run.name
+    length = f" ({run.config.train.epochs} epochs)" if is_lengthened(run.config, configs) else ""
+    return variant_of(run.config) + length
+
+
+def _published(run: ReportedRun, configs: Sequence[RunConfig]) -> PublishedColumn | None:
+    # A control that was trained longer is no column of the paper's.
+    if run.config is None or not run.comparable or is_lengthened(run.config, configs):
+        return None
+    return published_of(run.config)
+
+
+def _in_order(groups: list[list[ReportedRun]], configs: Sequence[RunConfig]) -> list[list[ReportedRun]]:
+    """The first that repeats each of the paper's columns, in its order; then the others."""
+
+    def key(group: list[ReportedRun]) -> tuple[int, bool, int]:
+        config = group[0].config
+        if config is None:
+            return len(TABLE_2) + 1, False, 0
+        position = POSITIONS.index(config.model.se.position)
+        return _rank(config), is_lengthened(config, configs), position
+
+    ordered = sorted(groups, key=key)
+    ranks = [key(group)[0] for group in ordered]
+    firsts = {ranks.index(rank) for rank in ranks if rank < len(TABLE_2)}
+    rest = [i for i in range(len(ordered)) if i not in firsts]
+    return [ordered[i] for i in [*sorted(firsts), *rest]]
 
 
 def differing(columns: Sequence[Column]) -> dict[str, tuple[Any, ...]]:
-    """Settings in which columns differ, the seed left out: dotted name to one value a column."""
-    settings = [flat(to_dict(column.config)) for column in columns]
+    """Settings in which columns differ, the seed left out: dotted name to one value a column.
+
+    Args:
+        columns: at least one, all of runs.
+    """
+    settings = [flat(to_dict(column.config)) for column in columns if column.config is not None]
     return {
         key: tuple(values[key] for values in settings)
         for key in settings[0]
@@ -177,40 +217,43 @@ def differing(columns: Sequence[Column]) -> dict[str, tuple[Any, ...]]:
 
 
 def _group_key(run: ReportedRun) -> str:
-    settings = {k: v for k, v in flat(to_dict(run.saved.config)).items() if k not in _SEED_KEYS}
-    record = run.saved.record
+    if run.config is None:
+        return str(run.folder.resolve())
+    settings = {k: v for k, v in flat(to_dict(run.config)).items() if k not in _SEED_KEYS}
+    record = run.record
     return json.dumps(
         [settings, record.get("manifest_hash"), record["labels"], record.get("target")], sort_keys=True
     )
 
 
 def _rank(config: RunConfig) -> int:
-    order = (SWIN, SWIN_SE, SWIN_SE_SAM)
     published = published_of(config)
-    return order.index(published) if published else len(order)
+    return TABLE_2.index(published) if published else len(TABLE_2)
 
 
-def _column(runs: list[ReportedRun], variant: str, name: str) -> Column:
+def _column(runs: list[ReportedRun], variant: str, name: str, published: PublishedColumn | None) -> Column:
     runs = sorted(runs, key=lambda run: run.seed)
-    config = runs[0].saved.config
     # An entry's seconds count from the start of the run.
     minutes = [run.history[-1]["seconds"] / 60 for run in runs if run.history]
-    rule = f"best validation {config.train.selection.replace('_', ' ')}"
-    if config.train.ema:
-        rule += " of the running average"
     views = [view for view in VIEWS if all(view in run.figures for run in runs)]
+    config = runs[0].config
     return Column(
         name=name,
         variant=variant,
         runs=tuple(runs),
-        parameters=int(runs[0].saved.record.get("parameters", 0)),
-        epochs=config.train.epochs,
+        parameters=runs[0].record.get("parameters") or None,
+        epochs=None if config is None else config.train.epochs,
         minutes=float(np.mean(minutes)) if minutes else float("nan"),
         kept_epochs=tuple(_kept_epoch(run) for run in runs),
-        checkpoint_rule=rule,
+        checkpoint_rule="" if config is None else _checkpoint_rule(config),
         figures={view: _view_figures(runs, view) for view in views},
-        published=published_of(config) if runs[0].comparable else None,
+        published=published,
     )
+
+
+def _checkpoint_rule(config: RunConfig) -> str:
+    rule = f"best validation {config.train.selection.replace('_', ' ')}"
+    return f"{rule} of the running average" if config.train.ema else rule
 
 
 def _kept_epoch(run: ReportedRun) -> int:
@@ -252,36 +295,8 @@ def _interval(runs: Sequence[ReportedRun], view: str) -> Interval | None:
     if len(runs) == 1:
         low, high = runs[0].figures[view]["accuracy_interval"]
         return float(low), float(high)
-    answers = _answers(runs, view)
+    answers = answers_of_runs(runs, view)
     if not answers or len({len(part.correct) for part in answers.values()}) > 1:
         return None
     mean: npt.NDArray[np.float64] = np.mean([a.correct for a in answers.values()], axis=0, dtype=np.float64)
     return mean_interval(mean).interval
-
-
-def _answers(runs: Sequence[ReportedRun], view: str) -> dict[int, Answers]:
-    """Seed to answers; empty unless every run kept its logits."""
-    kept = {
-        run.seed: answers_of(run.tensors, run.saved.labels, view) for run in runs if run.tensors is not None
-    }
-    return kept if len(kept) == len(runs) else {}
-
-
-def _column_gain(earlier: Column, later: Column) -> ColumnGain:
-    views = [view for view in VIEWS if view in earlier.figures and view in later.figures]
-    reason = ""
-    if earlier.record["labels"] != later.record["labels"]:
-        reason, views = "their classes differ", ["all"]
-    elif earlier.record.get("manifest_hash") != later.record.get("manifest_hash"):
-        reason = "their data differ (another manifest)"
-    gains = []
-    for view in views:
-        difference = later.figures[view].accuracy - earlier.figures[view].accuracy
-        before = {} if reason else _answers(earlier.runs, view)
-        after = {} if reason else _answers(later.runs, view)
-        gains.append(compare(before, after, view=view, difference=difference, reason=reason))
-    published = None
-    pair = (earlier.published, later.published)
-    if pair in {(SWIN, SWIN_SE), (SWIN_SE, SWIN_SE_SAM)} and pair[0] and pair[1]:
-        published = pair[1].accuracy - pair[0].accuracy
-    return ColumnGain(earlier, later, tuple(differing([earlier, later])), tuple(gains), published)

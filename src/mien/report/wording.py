@@ -1,12 +1,12 @@
-"""Numbers and verdicts as words: one way to write a share, a difference, an interval."""
+"""Numbers as words: one way to write a share, a difference, an interval."""
 
 from __future__ import annotations
 
 import math
 
-from mien.report.gains import SEEDS_FOR_INTERVAL, Gain, Interval
+from mien.report.gains import SEEDS_FOR_INTERVAL, Interval
 from mien.report.published import PublishedColumn
-from mien.report.tables import Column, ColumnGain
+from mien.report.tables import Column
 
 DASH = "–"
 """What stands where there is no number."""
@@ -58,33 +58,6 @@ def accuracy_sentence(columns: tuple[Column, ...]) -> str:
     ]
     where = f"On {what}, the" if same else "The"
     return f"{where} labelled class was named for this share of images: {joined(told)}."
-
-
-def verdict_sentence(step: ColumnGain, gain: Gain) -> str:
-    """A gain in plain words."""
-    name = f"{step.earlier.name} to {step.later.name}, {classes_of(step, gain)}"
-    if gain.verdict == "not paired":
-        return f"{name}: no verdict, since the two cannot be compared image by image: {gain.reason}."
-    found = f"{points(gain.difference)} points, 95 % interval over images {points_interval(gain.interval)}"
-    if gain.seed_interval is not None:
-        found += f", over seeds {points_interval(gain.seed_interval)}"
-    if gain.verdict == "no gain":
-        return f"{name}: no gain ({found}; 0 lies within)."
-    return f"{name}: a {gain.verdict} ({found}; 0 lies outside)."
-
-
-def short_verdict(step: ColumnGain) -> str:
-    """The verdict on all classes, for the summary."""
-    gain = step.gains[0]
-    if gain.verdict == "not paired":
-        return f"{step.earlier.name} to {step.later.name}: not comparable"
-    word = gain.verdict if gain.verdict == "no gain" else f"a {gain.verdict}"
-    return f"{step.earlier.name} to {step.later.name}: {word} ({points(gain.difference)} points)"
-
-
-def classes_of(step: ColumnGain, gain: Gain) -> str:
-    """`8 classes` of a gain's view."""
-    return f"{len(step.later.figures[gain.view].labels)} classes"
 
 
 def seeds_sentence(columns: tuple[Column, ...]) -> str:

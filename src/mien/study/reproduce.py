@@ -1,35 +1,38 @@
-"""`mien reproduce`: the columns of the paper's Table 2 (Swin, Swin-SE, Swin-SE-SAM), start to end.
+"""`mien reproduce`: the paper's Table 2 and its ablation, start to end.
 
-Each column is trained, scored on the test split once, and put into one report; the run that validation ranks
-first is exported, checked against torch and read by the light runtime. A finished run is skipped, a stopped
-one continued.
+Each run is trained, scored on the test split once, and put into one report, which is written anew after every
+run; the run that validation ranks first is exported, checked against torch and read by the light runtime. A
+finished run is skipped, a stopped one continued; of a finished run without weights its figures are read.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-import mien
-from mien.config import RunConfig, SAMConfig, SEConfig, read_run_config
+from mien.config import RunConfig
 from mien.data.prepared import load_prepared
 from mien.errors import InputError
 from mien.evaluate.run import evaluate_run
 from mien.evaluate.split import read_evaluation, split_targets
 from mien.export.onnx import check_export
 from mien.export.run import export_run
-from mien.models.saved import CONFIG, SavedRun, read_run
+from mien.models.saved import CARD, CONFIG, SavedRun, read_run
 from mien.models.weights import BEST
 from mien.progress import Reporter
 from mien.report.html import write_report
 from mien.runtime.classifier import load
+from mien.study.ablation import PlannedRun, Study, plan_study
+from mien.study.duration import StudyReporter, duration_text, seconds_left
 from mien.study.experiment import check_one_device, is_same_experiment
+from mien.train.checkpoint import LAST
 from mien.train.run import resume_run, train_run
 
+REPORT_FILE = "report.html"
 MODEL_FILE = "model.onnx"
 CHECKED_FACES = 200
 """Test faces on which the exported file is compared with torch."""
@@ -54,45 +57,12 @@ class Reproduced:
     """What `reproduce` made."""
 
     report: Path
+    summary: str
+    """The report's first sentences: accuracies and verdicts."""
     runs: tuple[Path, ...]
+    """Those of the study that were scored."""
     exported: Exported | None
     """None where no run has kept its weights, as with committed results."""
-
-
-def find_recipe(name: Path) -> Path:
-    """A recipe's path: the one given, or one of mien's own by name (`compact`, `paper`, `smoke`).
-
-    Raises:
-        InputError: neither exists.
-    """
-    package = Path(mien.__file__).parent
-    # A wheel carries the configs inside the package; in a checkout they lie at its root.
-    homes = [package / "configs", package.parents[1] / "configs"]
-    for path in (name, *(home / f"{name}{suffix}" for home in homes for suffix in ("", ".toml"))):
-        if path.exists():
-            return path
-    raise InputError(f"{name}: no such config file or folder; give one, or `compact`, `paper` or `smoke`.")
-
-
-def columns_of(recipe: Path) -> Mapping[str, RunConfig]:
-    """The configs of a recipe, by run name, in the order of Table 2's columns.
-
-    Args:
-        recipe: a folder of TOML files, one a column, or one file that stands for the last column: the others
-            are it without SAM, and without SAM and SE.
-
-    Raises:
-        InputError: there is no config.
-    """
-    if recipe.is_dir():
-        files = sorted(recipe.glob("*.toml"), key=lambda file: (len(file.stem), file.stem))
-        if not files:
-            raise InputError(f"{recipe}: no .toml file there; give a folder of configs or one config.")
-        return {file.stem: read_run_config(file) for file in files}
-    full = read_run_config(recipe)
-    no_sam = dataclasses.replace(full, optim=dataclasses.replace(full.optim, sam=SAMConfig()))
-    no_se = dataclasses.replace(no_sam, model=dataclasses.replace(full.model, se=SEConfig(position="none")))
-    return {"swin": no_se, "swin_se": no_sam, "swin_se_sam": full}
 
 
 def reproduce(
@@ -101,76 +71,115 @@ def reproduce(
     out: Path,
     *,
     reporter: Reporter,
+    study: Study = "ablation",
     seeds: int = 1,
+    columns: Sequence[str] = (),
     epochs: int | None = None,
     threads: int | None = None,
 ) -> Reproduced:
     """Train, score, report, export.
 
     Args:
-        recipe: see `find_recipe` and `columns_of`.
+        recipe: see `mien.study.ablation.find_recipe` and `recipe_columns`.
         data: a prepared folder.
-        out: each run gets a folder there; report.html and model.onnx lie beside them.
+        out: each run gets a folder there; report.html and model.onnx lie beside them. The report and the
+            export are of every run of the study that is there, whoever trained it.
         reporter: where progress goes.
-        seeds: runs of each column, with seeds from the config's on.
-        epochs: instead of the config's.
-        threads: instead of the config's.
+        study: which columns; this and what follows as of `mien.study.ablation.plan_study`.
+        seeds: runs of each column.
+        columns: train those alone.
+        epochs: instead of the configs'.
+        threads: instead of the configs'.
 
     Raises:
-        InputError: recipe or data cannot be used.
+        InputError: recipe or data cannot be used, or `out` holds a run of another config or data.
         KeyboardInterrupt: stopped; the same command continues.
     """
-    if seeds < 1:
-        raise InputError(f"--seeds is {seeds}; a study needs at least one.")
-    runs = []
-    for name, column in columns_of(find_recipe(recipe)).items():
-        for seed in range(seeds):
-            run = out / f"{name}-seed{column.train.seed + seed}"
-            config = _with(column, seed=column.train.seed + seed, epochs=epochs, threads=threads)
-            _complete(run, config, data, reporter)
-            runs.append(run)
-    exported = _export_best(runs, data, out / MODEL_FILE, reporter)
-    report = write_report(runs, out / "report.html", data=data, extra=_sentences(exported))
-    return Reproduced(report, tuple(runs), exported)
+    plan = plan_study(recipe, study, seeds=seeds, columns=columns, epochs=epochs, threads=threads)
+    # All are looked at before the first is trained: training may take hours.
+    manifest_hash = load_prepared(data).manifest.hash()
+    saved = {run.name: _saved(out / run.name, run.config, manifest_hash) for run in plan}
+    whole = plan_study(recipe, study, seeds=seeds, epochs=epochs, threads=threads)
+    _say_plan(out, plan, saved, reporter)
+    telling = StudyReporter(reporter, out, plan)
+    try:
+        for number, run in enumerate(plan, start=1):
+            place = f"{run.name} ({number} of {len(plan)})"
+            trained = _complete(out / run.name, run.config, saved[run.name], data, place, telling)
+            if trained and number < len(plan):
+                write_report(_evaluated(out, whole), out / REPORT_FILE, data=data)
+        runs = _evaluated(out, whole)
+        exported = _export_best(runs, data, out / MODEL_FILE, reporter)
+        report = write_report(runs, out / REPORT_FILE, data=data, extra=_sentences(exported))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped; the same command continues where it stopped.") from None
+    summary = json.loads(report.with_suffix(".json").read_text(encoding="utf-8"))["summary"]
+    return Reproduced(report, summary, tuple(runs), exported)
 
 
-def _with(config: RunConfig, *, seed: int, epochs: int | None, threads: int | None) -> RunConfig:
-    train = dataclasses.replace(
-        config.train,
-        seed=seed,
-        epochs=config.train.epochs if epochs is None else epochs,
-        threads=config.train.threads if threads is None else threads,
-    )
-    return dataclasses.replace(config, train=train)
-
-
-def _complete(run: Path, config: RunConfig, data: Path, reporter: Reporter) -> None:
-    """Bring one run to its test figures, from wherever it stands."""
+def _saved(run: Path, config: RunConfig, manifest_hash: str) -> SavedRun | None:
+    """A run that is there already, if it is the one that is wanted."""
     if not (run / CONFIG).exists():
+        return None
+    saved = read_run(run)
+    if not is_same_experiment(saved.config, config):
+        raise InputError(f"{run} holds a run of another config; name another --out.")
+    if saved.record["manifest_hash"] != manifest_hash:
+        raise InputError(f"{run} holds a run on other data than --data; name another --out.")
+    if saved.finished and not (run / BEST).is_file() and read_evaluation(run, "test") is None:
+        raise InputError(
+            f"{run} has neither its weights nor figures of its test split; remove it to train it again."
+        )
+    return saved
+
+
+def _say_plan(
+    out: Path, plan: Sequence[PlannedRun], saved: dict[str, SavedRun | None], reporter: Reporter
+) -> None:
+    there = [run for run in saved.values() if run is not None]
+    finished = sum(run.finished for run in there)
+    epochs = sum(run.config.train.epochs for run in plan)
+    text = f"{len(plan)} runs of {epochs:,} epochs in all"
+    if there:
+        text += f"; {finished} finished, {len(there) - finished} begun"
+    left = seconds_left(out, plan)
+    if left is None:
+        text += "; how long they take is said after the first epoch"
+    elif finished < len(plan):
+        text += f"; what is left takes about {duration_text(left)} at the speed of the epochs that are there"
+    reporter.say(f"{text}.")
+
+
+def _complete(
+    run: Path, config: RunConfig, saved: SavedRun | None, data: Path, place: str, reporter: Reporter
+) -> bool:
+    """Bring one run to its test figures, from wherever it stands; returns whether anything was left to do."""
+    if saved is None:
         check_one_device(config)
-        reporter.say(f"{run.name}: training")
+        reporter.say(f"{place}: training")
         train_run(config, data, run, reporter=reporter)
-    else:
-        saved = read_run(run)
-        _check_same(saved, config, data)
-        if saved.finished and read_evaluation(run, "test") is not None:
-            reporter.say(f"{run.name}: already evaluated, skipped")
-            return
-        if not saved.finished:
-            check_one_device(saved.config)
+    elif not saved.finished:
+        check_one_device(saved.config)
+        reporter.say(f"{place}: training goes on")
+        resume_run(run, reporter=reporter, data=data)
+    elif read_evaluation(run, "test") is not None:
+        reporter.say(f"{place}: already evaluated, skipped")
+        return False
+    elif (run / LAST).is_file() and not (run / CARD).is_file():
+        # Stopped after its last epoch: what ends a training is still to do.
         resume_run(run, reporter=reporter, data=data)
     test = evaluate_run(run, data, split="test")[0]
     low, high = test["accuracy_interval"]
     reporter.say(
         f"{run.name}: test accuracy {test['accuracy']:.2%} ({low:.1%} to {high:.1%}), {test['count']} images"
     )
+    return True
 
 
-def _check_same(saved: SavedRun, config: RunConfig, data: Path) -> None:
-    if not is_same_experiment(saved.config, config):
-        raise InputError(f"{saved.folder} holds a run of another config; name another --out.")
-    if saved.record["manifest_hash"] != load_prepared(data).manifest.hash():
-        raise InputError(f"{saved.folder} holds a run on other data than {data}; name another --out.")
+def _evaluated(out: Path, plan: Sequence[PlannedRun]) -> list[Path]:
+    """Those of a study's runs that have figures of the test split."""
+    runs = [out / run.name for run in plan]
+    return [run for run in runs if read_evaluation(run, "test") is not None]
 
 
 def _export_best(runs: list[Path], data: Path, path: Path, reporter: Reporter) -> Exported | None:

@@ -29,12 +29,13 @@ from mien.data.dataset import TrainingBatches
 from mien.data.prepared import Prepared, load_prepared
 from mien.data.targets import Targets
 from mien.errors import InputError
+from mien.evaluate.calibration import fit_temperature
 from mien.evaluate.predict import BATCH, predict_logits
 from mien.evaluate.run import evaluate_saved
-from mien.evaluate.split import score_split, split_predictions, split_targets
-from mien.files import sha256_of, write_json, write_text
+from mien.evaluate.split import read_logits, score_split, split_predictions, split_targets
+from mien.files import path_from, sha256_of, write_json, write_text
 from mien.models.build import build_model, parameter_count
-from mien.models.saved import CONFIG, RUN, SavedRun, read_run
+from mien.models.saved import CARD, CONFIG, RUN, SavedRun, read_run
 from mien.models.weights import weights_path
 from mien.progress import Reporter
 from mien.train.checkpoint import LAST
@@ -42,9 +43,6 @@ from mien.train.devices import Devices
 from mien.train.loop import TrainingLoop
 from mien.train.precision import autocast_precision
 from mien.train.teacher import load_teacher, weights_of
-
-CARD = "card.json"
-"""The model card in a run's folder."""
 
 
 def train_run(config: RunConfig, data: Path, out: Path, *, reporter: Reporter) -> dict[str, Any]:
@@ -217,7 +215,7 @@ def _record(
         "views": {name: list(view) for name, view in prepared.manifest.info.views.items()},
         "target": training.name,
         "rule": training.rule,
-        "data": _path_from(out, data),
+        "data": path_from(out, data),
         "manifest_hash": prepared.manifest.hash(),
         "training_images": len(training),
         "training_counts": training.class_counts(),
@@ -228,7 +226,7 @@ def _record(
         ),
         "starting_weights": starting or None,
         "teachers": [
-            {**record, "path": _path_from(out, Path(name))}
+            {**record, "path": path_from(out, Path(name))}
             for record, name in zip(teachers, config.train.distill.teachers, strict=True)
         ],
         "template": prepared.manifest.info.template,
@@ -243,11 +241,6 @@ def _record(
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in packages},
     }
-
-
-def _path_from(folder: Path, path: Path) -> str:
-    """A path as seen from a folder, so that both can be moved together."""
-    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
 
 
 def _starting_weights(source: str | None) -> dict[str, Any]:
@@ -284,16 +277,24 @@ def _fit(loop: TrainingLoop, saved: SavedRun, prepared: Prepared) -> dict[str, A
         f"trained {position.epoch} epochs in {minutes:.1f} min; kept epoch {position.best_epoch}"
     )
     figures = evaluate_saved(saved, prepared, split="validation")
-    write_text(saved.folder / CARD, model_card(saved, *figures).to_json() + "\n")
+    kept = read_logits(saved.folder, "validation")
+    temperature = fit_temperature(kept["logits"], kept["labels"])
+    loop.reporter.say(
+        f"temperature {temperature.value:.3f}: validation's mean negative log-likelihood "
+        f"{temperature.nll_before:.4f} to {temperature.nll_after:.4f}"
+    )
+    card = model_card(saved, *figures, temperature=temperature.value)
+    write_text(saved.folder / CARD, card.to_json() + "\n")
     return figures[0]
 
 
-def model_card(saved: SavedRun, *figures: dict[str, Any]) -> ModelCard:
+def model_card(saved: SavedRun, *figures: dict[str, Any], temperature: float = 1.0) -> ModelCard:
     """The card of a run's model.
 
     Args:
         saved: the run.
         figures: what `score_split` gave, one entry a split and label view.
+        temperature: divides the logits.
     """
     record, model = saved.record, saved.config.model
     template = CropTemplate.from_dict(record["template"]) if record["template"] else None
@@ -306,6 +307,7 @@ def model_card(saved: SavedRun, *figures: dict[str, Any]) -> ModelCard:
         std=model.std,
         views={name: tuple(view) for name, view in record["views"].items()},
         template=template,
+        temperature=temperature,
         prior=record["prior"],
         metrics=[_metric(entry) for entry in figures],
         training_data=[
