@@ -211,13 +211,15 @@ def _report_parser() -> ArgumentParser:
         type=Path | None,
         help="prepared folder, for what is shown of the data; the runs' own by default",
     )
+    parser.add_argument("--no-pictures", action="store_true", help="show no face of the data on the page")
     return parser
 
 
 def _report(options: Namespace) -> None:
     from mien.report.html import write_report
 
-    print(write_report(options.runs, options.out, data=options.data))  # noqa: T201
+    pictures = not options.no_pictures
+    print(write_report(options.runs, options.out, data=options.data, pictures=pictures))  # noqa: T201
 
 
 def _reproduce_parser() -> ArgumentParser:

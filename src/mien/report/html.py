@@ -30,6 +30,7 @@ def write_report(
     data: Path | None = None,
     title: str = TITLE,
     extra: Sequence[Section | str] = (),
+    pictures: bool = True,
 ) -> Path:
     """Write one HTML page from runs and evaluated models, and beside it the same as Markdown and as JSON.
 
@@ -45,6 +46,7 @@ def write_report(
         title: of the page.
         extra: further sections, put before "How it was made"; plain sentences come under a heading of their
             own.
+        pictures: whether faces of the data are shown, where the data is there.
 
     Returns:
         The page that was written.
@@ -55,7 +57,9 @@ def write_report(
         OSError: a file could not be written.
     """
     page = out if out.suffix.lower() in {".html", ".htm"} else out / "report.html"
-    document, columns, steps = document_of(read_runs(runs), title=title, data=data, extra=extra)
+    document, columns, steps = document_of(
+        read_runs(runs), title=title, data=data, extra=extra, pictures=pictures
+    )
     write_json(page.with_suffix(".json"), report_values(document, columns, steps))
     write_text(page.with_suffix(".md"), to_markdown(document))
     write_text(page, to_html(document, twins=(page.with_suffix(".md").name, page.with_suffix(".json").name)))

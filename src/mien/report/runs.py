@@ -14,12 +14,14 @@ import numpy.typing as npt
 
 from mien.config import RunConfig
 from mien.errors import InputError
-from mien.evaluate.analysis_files import read_analyses
+from mien.evaluate.analysis_files import AnalysisName, read_analyses
 from mien.evaluate.evaluated_model import EvaluatedFolder, is_evaluated, read_evaluated
 from mien.evaluate.metrics import score
 from mien.evaluate.split import read_evaluation, read_logits
+from mien.files import sha256_of
 from mien.labels import EMOTIONS, SEVEN
 from mien.models.saved import EVALUATION, HISTORY, read_run
+from mien.models.weights import BEST
 
 HALF_PRECISION = 0.005
 """Largest difference in accuracy that keeping logits in half precision may make: it can only turn ties."""
@@ -65,6 +67,19 @@ class ReportedRun:
     def target(self) -> str | None:
         """Whose labels count; None is the prepared folder's own target."""
         return self.record["target"] if self.config is None else self.config.training_set.target
+
+    def analysis(self, name: AnalysisName, split: str | None = None) -> Mapping[str, Any] | None:
+        """The values of an analysis of these weights on this data, as `mien evaluate --also` kept them.
+
+        Args:
+            name: of the analysis.
+            split: whose images it is of; none takes the reported one.
+
+        Returns:
+            None where there is none, or it is of other weights or other data.
+        """
+        entry = self.analyses.get(f"{split or self.split}-{name}")
+        return None if entry is None else entry["values"]
 
     @property
     def comparable(self) -> bool:
@@ -185,8 +200,21 @@ def _reported(made: _Made, name: str, split: str) -> ReportedRun:
         figures=figures,
         tensors=tensors,
         validation=_validation(made.folder),
-        analyses=read_analyses(made.folder),
+        analyses=_analyses(made),
     )
+
+
+def _analyses(made: _Made) -> Mapping[str, Mapping[str, Any]]:
+    """Those that are of this data, and of the weights that are in the folder, where these are."""
+    there = read_analyses(made.folder)
+    best = made.folder / BEST
+    weights = sha256_of(best) if there and best.is_file() else made.record.get("weights_sha256")
+    return {
+        name: entry
+        for name, entry in there.items()
+        if entry.get("manifest_hash") == made.record.get("manifest_hash")
+        and (weights is None or entry.get("weights_sha256") == weights)
+    }
 
 
 def _validation(folder: Path) -> Mapping[str, npt.NDArray[Any]] | None:

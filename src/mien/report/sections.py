@@ -10,9 +10,14 @@ from mien.report.class_sections import classes_section, confusion_section
 from mien.report.comparisons import ColumnGain, gains_of
 from mien.report.confidence_sections import confidence_section
 from mien.report.document import Document, Section, Text
+from mien.report.failure_sections import failure_sections
+from mien.report.feature_sections import features_section, maps_section
 from mien.report.gain_sections import gains_section, steps_sentence
+from mien.report.geometry_sections import landscape_section, sharpness_section
+from mien.report.leak_sections import leak_section, leak_sentence
 from mien.report.provenance import made_sections
 from mien.report.report_data import open_report_data
+from mien.report.robustness_section import robustness_section
 from mien.report.runs import ReportedRun, evaluated_splits
 from mien.report.table2_sections import figures_section
 from mien.report.tables import Column, columns_of
@@ -26,6 +31,7 @@ def document_of(
     title: str,
     data: Path | None = None,
     extra: Sequence[Section | str] = (),
+    pictures: bool = True,
 ) -> tuple[Document, tuple[Column, ...], tuple[ColumnGain, ...]]:
     """All that a report holds.
 
@@ -35,6 +41,7 @@ def document_of(
         data: the prepared folder, for what is shown of the images; none takes the runs' own where it is still
             there.
         extra: sections that stand before "How it was made"; sentences become one section, "Besides".
+        pictures: whether faces of the data are shown.
 
     Returns:
         The document, and the columns and gains that it was made from.
@@ -48,6 +55,7 @@ def document_of(
     summary = (
         accuracy_sentence(columns),
         steps_sentence(steps) if steps else "",
+        leak_sentence(opened),
         _split_warning(runs),
     )
     sections = (
@@ -56,8 +64,15 @@ def document_of(
         classes_section(columns),
         confusion_section(columns),
         confidence_section(columns),
+        *failure_sections(columns, opened, pictures=pictures),
+        robustness_section(columns),
         curves_section(columns),
+        landscape_section(columns),
+        sharpness_section(columns),
+        features_section(columns),
+        maps_section(columns),
         counts_section(columns, opened),
+        leak_section(columns, opened),
         *_extra_sections(extra),
         *made_sections(columns),
         Section("Limits", (Text(USE_WARNING), Text(_worth(columns)))),

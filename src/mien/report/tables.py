@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.config import RunConfig, SEPosition, to_dict
+from mien.evaluate.analysis_files import AnalysisName
 from mien.evaluate.bootstrap import mean_interval
 from mien.report.gains import Interval, answers_of_runs, seed_interval
 from mien.report.published import SWIN, SWIN_SE, SWIN_SE_SAM, TABLE_2, PublishedColumn
@@ -138,6 +139,25 @@ def _without_length(config: RunConfig) -> RunConfig:
         optim=replace(config.optim, step_epochs=1),
         train=replace(config.train, epochs=1, seed=0, threads=0),
     )
+
+
+def analyses_of(
+    columns: Sequence[Column], name: AnalysisName, split: str | None = None
+) -> dict[str, Mapping[str, Any]]:
+    """Column name to the values of an analysis, of the first seed that has it; columns without it are left
+    out.
+
+    Args:
+        columns: of the report.
+        name: of the analysis.
+        split: whose images it is of; none takes the reported one.
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    for column in columns:
+        values = next((v for run in column.runs if (v := run.analysis(name, split)) is not None), None)
+        if values is not None:
+            found[column.name] = values
+    return found
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
