@@ -172,7 +172,8 @@ def _analyse(model: Any, data: Path, folder: Path, options: Namespace, target: s
 
 def _export_parser() -> ArgumentParser:
     parser = new_parser(
-        "Write a run as an ONNX file that carries its card. Example: mien export runs/a --out a.onnx"
+        "Write a run as an ONNX file that carries its card, and MODEL_CARD.md beside it. Example: "
+        "mien export runs/a --out a.onnx"
     )
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument(
@@ -189,6 +190,7 @@ def _export_parser() -> ArgumentParser:
 
 def _export(options: Namespace) -> None:
     from mien.export.run import export_run
+    from mien.report.model_card import NAME, write_model_card
 
     path = options.out or options.run / "model.onnx"
     card = export_run(options.run, path, precision=options.precision)
@@ -197,6 +199,8 @@ def _export(options: Namespace) -> None:
         f"{path}: {path.stat().st_size / 1e6:.1f} MB, temperature {card.temperature:.3f}{abstains}, "
         f"classes {', '.join(card.labels)}"
     )
+    written = write_model_card(options.run, path.with_name(NAME), card, file=path.name)
+    print(f"{written}: what to tell who uses it")  # noqa: T201
 
 
 def _report_parser() -> ArgumentParser:

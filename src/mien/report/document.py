@@ -146,11 +146,12 @@ def to_markdown(document: Document) -> str:
     for section in document.sections:
         lines += [f"## {_plain(section.heading)}", ""]
         for block in section.blocks:
-            lines += [*_block_lines(block), ""]
+            lines += [*block_lines(block), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _block_lines(block: Block) -> list[str]:
+def block_lines(block: Block) -> list[str]:
+    """A block as lines of GitHub-flavoured Markdown."""
     if isinstance(block, Text):
         return [_plain(block.text)]
     if isinstance(block, Gallery):

@@ -24,8 +24,7 @@ def made_sections(columns: tuple[Column, ...]) -> tuple[Section, ...]:
         blocks += _different_tables([column.name for column, _ in trained], different)
     elif len(trained) > 1:
         blocks.append(Text("The models differ in no setting but the seed."))
-    runs = [(column.name, run) for column, _ in trained for run in column.runs]
-    blocks += [_provenance_table(part) for part in in_parts(runs)]
+    blocks += provenance_tables([column for column, _ in trained])
     blocks += [_evaluated_table(part) for part in in_parts(others)]
     config = to_dict(trained[0][1])
     same = {k: v for k, v in flat(config).items() if k not in different and k != "train.seed"}
@@ -36,6 +35,12 @@ def made_sections(columns: tuple[Column, ...]) -> tuple[Section, ...]:
         words=frozenset({1}),
     )
     return Section("How it was made", tuple(blocks)), Section("All shared settings", (shared,), folded=True)
+
+
+def provenance_tables(columns: Sequence[Column]) -> list[Table]:
+    """Where, when and with what each run of some columns was made."""
+    runs = [(column.name, run) for column in columns for run in column.runs]
+    return [_provenance_table(part) for part in in_parts(runs)]
 
 
 def _evaluated_table(columns: Sequence[Column]) -> Table:
