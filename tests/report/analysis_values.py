@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mien.evaluate.analysis_files import AnalysisName, write_analysis
 from mien.evaluate.clusters import compare_features, se_verdict
 from mien.evaluate.explain import deletion, mean_maps, occlusion_maps
 from mien.evaluate.landscape import Landscape
 from mien.evaluate.robustness import robustness
 from mien.labels import EMOTIONS
+
+
+def keep(
+    folder: Path, name: AnalysisName, values: Mapping[str, Any], *, manifest_hash: str = "ab" * 32
+) -> None:
+    """Write an analysis into a folder that `run_maker` made, whose data it is of by default."""
+    split = "train" if name in ("sharpness", "landscape") else "test"
+    write_analysis(folder, split, name, values, manifest_hash=manifest_hash, weights_sha256="", seconds=1.0)
 
 
 def robustness_values(seed: int = 0) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mien.evaluate.analysis_files import AnalysisName, write_analysis
+from mien.evaluate.analysis_files import AnalysisName
 from mien.report.document import Gallery, Section, Table, Text
 from mien.report.feature_sections import features_section, maps_section
 from mien.report.geometry_sections import landscape_section, sharpness_section
@@ -18,6 +18,7 @@ from mien.report.tables import Column, columns_of
 
 from .analysis_values import (
     features_values,
+    keep,
     landscape_values,
     maps_values,
     robustness_values,
@@ -33,13 +34,6 @@ SECTIONS: Mapping[str, tuple[AnalysisName, Callable[[tuple[Column, ...]], Sectio
     "features": ("features", features_section),
     "maps": ("maps", maps_section),
 }
-
-
-def keep(
-    folder: Path, name: AnalysisName, values: Mapping[str, Any], *, manifest_hash: str = "ab" * 32
-) -> None:
-    split = "train" if name in ("sharpness", "landscape") else "test"
-    write_analysis(folder, split, name, values, manifest_hash=manifest_hash, weights_sha256="", seconds=1.0)
 
 
 @pytest.fixture

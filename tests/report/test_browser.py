@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +12,17 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
+from mien.evaluate.run import evaluate_run
 from mien.report.html import write_report
 
+from .analysis_values import (
+    features_values,
+    keep,
+    landscape_values,
+    maps_values,
+    robustness_values,
+    sharpness_values,
+)
 from .conftest import run_config, run_maker
 
 MOST = [i % 10 < 7 for i in range(400)]
@@ -98,7 +108,7 @@ CUT_ON_PAPER = """() => {
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of three models."""
+    """The report of three models, two of them with every analysis."""
     folder = tmp_path_factory.mktemp("few")
     make_run, splits = run_maker(folder), ("test", "validation")
     runs = [
@@ -106,7 +116,22 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_run("swin_se", run_config(se="pooled"), MOST, splits=splits),
         make_run("swin_se_sam", run_config(se="pooled", rho=0.05), MORE, splits=splits),
     ]
+    for run, curvature in ((runs[1], 2.0), (runs[2], 0.5)):
+        keep(run, "robustness", robustness_values())
+        keep(run, "landscape", landscape_values(curvature))
+        keep(run, "sharpness", sharpness_values(curvature))
+        keep(run, "features", features_values())
+        keep(run, "maps", maps_values())
     return write_report(runs, folder / "report.html")
+
+
+@pytest.fixture(scope="module")
+def faces(trained: Path, drawn_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of one run whose data is there: slices, faces, leaks, class counts."""
+    folder = tmp_path_factory.mktemp("faces")
+    run = shutil.copytree(trained, folder / "run")
+    evaluate_run(run, drawn_folder)
+    return write_report([run], folder / "report.html", data=drawn_folder)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +151,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(runs, folder / "report.html")
 
 
-@pytest.fixture(params=["few", "many"])
+@pytest.fixture(params=["few", "faces", "many"])
 def report(request: pytest.FixtureRequest) -> Path:
     return Path(request.getfixturevalue(request.param))
 

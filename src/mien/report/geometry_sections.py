@@ -167,7 +167,7 @@ def _sharpness_table(measured: Mapping[str, Mapping[str, Any]]) -> Table:
         rows,
         notes=(
             "SAM's sharpness: the rise after one ascent step of length rho (Foret et al., ICLR 2021, "
-            f"equation 1), a mean over batches of {first['sam']['m']}; ASAM's scales the step by the weights "
+            f"equation 2), a mean over batches of {first['sam']['m']}; ASAM's scales the step by the weights "
             "(Kwon et al., ICML 2021). Random: the mean rise at that relative distance in random directions. "
             "A dash stands where the Hessian's figure did not converge.",
         ),
