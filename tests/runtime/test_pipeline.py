@@ -1,17 +1,14 @@
 """Files, folders and patterns in; tables out; a bad file never ends the run."""
 
-import csv
-import json
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from mien.data.synthetic import draw_faces, paste_faces
 from mien.errors import InputError
-from mien.labels import SEVEN
+from mien.faces.mtcnn import MTCNNDetector
 from mien.runtime.classifier import load
-from mien.runtime.pipeline import columns, find_pictures, predict_paths, rows_of, write_csv, write_json
+from mien.runtime.pipeline import find_pictures, predict_paths
 
 
 @pytest.fixture
@@ -74,47 +71,23 @@ def test_a_bad_option_ends_the_run_at_once(model, tmp_path):
         predict_paths(model, [tmp_path / "missing.png"], prior="flat")
 
 
-def test_csv_has_a_row_a_face_and_a_row_a_failure(model, album, tmp_path):
-    out = tmp_path / "out" / "faces.csv"
-    write_csv(out, predict_paths(model, [album], view="7"), model.card.labels)
-    rows = list(csv.DictReader(out.read_text(encoding="utf-8").splitlines()))
-    assert list(rows[0]) == columns(model.card.labels)
-    assert [row["face"] for row in rows] == ["", "", "0", "1"]
-    assert [row["faces"] for row in rows] == ["", "0", "2", "2"]
-    assert [bool(row["error"]) for row in rows] == [True, False, False, False]
-    for row in rows[2:]:
-        shares = {name: float(row[f"p.{name}"]) for name in SEVEN}
-        assert row["p.contempt"] == ""
-        assert sum(shares.values()) == pytest.approx(1, abs=1e-4)
-        assert row["emotion"] == max(shares, key=shares.get)
-        assert float(row["x0"]) < float(row["x1"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing_but_the_time(model, album, workers):
+    for i in range(20):
+        (album / f"copy{i:02d}.png").write_bytes((album / "two.png").read_bytes())
+    results = list(predict_paths(model, [album], workers=workers))
+    assert [result.path.name for result in results] == sorted(
+        (result.path.name for result in results), key=lambda name: str(next(album.rglob(name)))
+    )
+    assert len(results) == 23
+    assert [len(result.faces) for result in results if result.path.name.startswith("copy")] == [2] * 20
+    alone = {result.path: result for result in predict_paths(model, [album])}
+    assert all(result == alone[result.path] for result in results)
 
 
-def test_rows_have_the_columns(model, album):
-    for result in predict_paths(model, [album]):
-        for row in rows_of(result, model.card.labels):
-            assert list(row) == columns(model.card.labels)
-
-
-def test_json_holds_everything(model, album, tmp_path):
-    out = tmp_path / "faces.json"
-    results = list(predict_paths(model, [album]))
-    write_json(out, results, model.card)
-    value = json.loads(out.read_text(encoding="utf-8"))
-    assert value["labels"] == list(model.card.labels)
-    assert value["licence"] == model.card.licence
-    assert value["files"] == [result.to_dict() for result in results]
-
-
-def test_a_run_that_breaks_leaves_the_old_table(tmp_path):
-    out = tmp_path / "faces.csv"
-    out.write_text("old")
-
-    def breaks():
-        raise KeyboardInterrupt
-        yield
-
-    with pytest.raises(KeyboardInterrupt):
-        write_csv(out, breaks(), ("a",))
-    assert out.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [out]
+def test_workers_need_a_detector_that_can_be_named(model_path, album):
+    own = load(model_path, detector=MTCNNDetector())
+    with pytest.raises(InputError, match="a detector that is named"):
+        predict_paths(own, [album], workers=2)
+    with pytest.raises(InputError, match="workers must be 1 or more"):
+        predict_paths(own, [album], workers=0)

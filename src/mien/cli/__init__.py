@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
@@ -19,6 +18,7 @@ from mien import __version__
 from mien.cli.data import add_data_verbs
 from mien.cli.evaluate import add_evaluate_verbs, print_figures
 from mien.cli.parser import Verb, new_parser, settings_of
+from mien.cli.predict import predict, predict_parser
 from mien.cli.study import add_study_verbs
 from mien.config import RunConfig, read_run_config
 from mien.errors import InputError, LostProcess, MienError, MissingExtra, TrainingDiverged
@@ -100,13 +100,13 @@ def _parser() -> tuple[ArgumentParser, dict[str, Verb]]:
     study = new_parser("Questions about data that need training.")
     commands.add_subcommand("study", study, help="questions about data that need training")
     study_verbs = add_study_verbs(study)
-    commands.add_subcommand("predict", _predict_parser(), help="read the faces in pictures")
+    commands.add_subcommand("predict", predict_parser(), help="read the faces in pictures")
     return parser, {
         **{f"data {name}": verb for name, verb in data_verbs.items()},
         **{f"study {name}": verb for name, verb in study_verbs.items()},
         "train": _train,
         **evaluate_verbs,
-        "predict": _predict,
+        "predict": predict,
     }
 
 
@@ -153,58 +153,3 @@ def _train(options: Namespace) -> None:
             )
         run, figures = options.out, train_run(config, options.data, options.out, reporter=Reporter())
     print_figures(run, [figures])
-
-
-def _predict_parser() -> ArgumentParser:
-    parser = new_parser(
-        "Read the faces in pictures. Example: mien predict holiday/ --model runs/a/model.onnx --csv faces.csv"
-    )
-    parser.add_argument("paths", nargs="+", help="pictures, folders or patterns")
-    parser.add_argument(
-        "--model", type=Path | None, help=".onnx file or run's folder; the bundled model by default"
-    )
-    parser.add_argument("--crops", action="store_true", help="the pictures are cropped faces: detect nothing")
-    parser.add_argument("--labels", type=str, default="all", help="`all`, `7` (contempt left out) or names")
-    parser.add_argument(
-        "--prior", choices=("training", "uniform"), default="training", help="class shares to expect"
-    )
-    parser.add_argument("--csv", type=Path | None, help="write a table there")
-    parser.add_argument("--json", type=Path | None, help="write everything there")
-    return parser
-
-
-def _predict(options: Namespace) -> int:
-    from mien.runtime.classifier import load
-    from mien.runtime.pipeline import predict_paths, write_csv, write_json
-
-    model = load(options.model, detector="none") if options.crops else load(options.model)
-    results = list(predict_paths(model, options.paths, prior=options.prior, view=options.labels))
-    if options.csv:
-        write_csv(options.csv, results, model.card.labels)
-    if options.json:
-        write_json(options.json, results, model.card)
-    _print_table(results)
-    return EXIT_FAILED if any(result.error for result in results) else 0
-
-
-def _print_table(results: Sequence[Any]) -> None:
-    """A table on a terminal; one tab-separated line a face into a pipe, where nothing may be wrapped."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    rows = []
-    for result in results:
-        if result.error or not result.faces:
-            rows.append((str(result.path), "", result.error or "no face found", ""))
-        for face in result.faces:
-            box = ", ".join(f"{value:.0f}" for value in face.box)
-            rows.append((str(result.path), box, face.emotion, f"{face.confidence:.0%}"))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        print("\n".join("\t".join(row) for row in rows))  # noqa: T201
-        return
-    table = Table("picture", "face", "emotion", "confidence")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    console.print(table)

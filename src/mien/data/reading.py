@@ -29,10 +29,10 @@ from mien.data.rows import RowSettings
 from mien.data.sources.record import Record
 from mien.data.targets import parts_of
 from mien.data.taxonomy import Taxonomy
-from mien.data.workers import in_processes
 from mien.errors import InputError, UnreadableImage
 from mien.faces.template import DEFAULT_TEMPLATE
 from mien.progress import Reporter
+from mien.workers import in_processes
 
 CHUNK: Final = 256
 """Pictures that are read together, on average; what an interruption loses is about so many a process."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import InputError
+from mien.errors import InputError, UnreadableImage
 from mien.faces.align import crop_face
 from mien.faces.detector import Detections, Detector
 from mien.images import ImageSource, load_image
@@ -26,6 +26,7 @@ from mien.runtime.model_file import (
     open_session,
 )
 from mien.runtime.probabilities import Prior, probabilities
+from mien.runtime.reading import Reading
 
 _BATCH = 64
 
@@ -132,7 +133,10 @@ class Model(Classifier):
             raise InputError(f'detector must be "mtcnn", "none" or a Detector, not {detector!r}.')
         super().__init__(path, threads=threads, max_bytes=max_bytes)
         self._detector = detector
-        self._threads = threads
+        self.threads = threads
+        """Processor threads of onnxruntime."""
+        self.detector_name = detector if isinstance(detector, str) else "none" if detector is None else None
+        """What the detector was named by; None for a user's own object."""
 
     @property
     def detector(self) -> Detector | None:
@@ -142,12 +146,12 @@ class Model(Classifier):
         if isinstance(self._detector, str):
             from mien.faces.mtcnn import MTCNNDetector
 
-            self._detector = MTCNNDetector(threads=self._threads)
+            self._detector = MTCNNDetector(threads=self.threads)
         return self._detector
 
     def read(
         self, picture: ImageSource, *, prior: Prior = "training", view: str | Sequence[str] = "all"
-    ) -> list[Face]:
+    ) -> Reading:
         """The faces of a picture, the surest detection first; none where no face is found.
 
         Args:
@@ -162,8 +166,73 @@ class Model(Classifier):
         rgb = load_image(picture)
         detector = self.detector
         if detector is None:
-            return [self._face_of_crop(rgb, prior, view)]
-        return self.describe(rgb, detector.detect(rgb), prior=prior, view=view)
+            row = self.classify(rgb[None], prior=prior, view=view)[0]
+            whole = (0.0, 0.0, float(rgb.shape[1]), float(rgb.shape[0]))
+            return Reading([self._face(whole, None, None, row, view)], rgb)
+        return Reading(self.describe(rgb, detector.detect(rgb), prior=prior, view=view), rgb)
+
+    def read_many(
+        self,
+        pictures: Iterable[ImageSource],
+        *,
+        prior: Prior = "training",
+        view: str | Sequence[str] = "all",
+        batch: int = _BATCH,
+    ) -> Iterator[Reading]:
+        """What `read` gives of each picture, in their order, with faces of several pictures classified at
+        once.
+
+        Args:
+            pictures: what `read` takes; they are taken as they are needed, and at most `batch` are held.
+            prior: as in `read`.
+            view: as in `read`.
+            batch: faces that go through the network at once.
+
+        Raises:
+            UnreadableImage: a picture cannot be decoded; what came before it has been given.
+            InputError: the prior, the view or the batch cannot be used.
+        """
+        if batch < 1:
+            raise InputError(f"batch must be 1 or more, not {batch}.")
+        detector = self.detector
+        if detector is None:
+            yield from (self.read(picture, prior=prior, view=view) for picture in pictures)
+            return
+        waiting: list[tuple[NDArray[np.uint8], Detections]] = []
+        faces = 0
+        unread: UnreadableImage | None = None
+        for picture in pictures:
+            try:
+                rgb = load_image(picture)
+            except UnreadableImage as error:
+                unread = error
+                break
+            found = detector.detect(rgb)
+            waiting.append((rgb, found))
+            faces += len(found)
+            if faces >= batch or len(waiting) >= batch:
+                yield from self._read_together(waiting, prior, view, batch)
+                waiting, faces = [], 0
+        yield from self._read_together(waiting, prior, view, batch)
+        if unread is not None:
+            raise unread
+
+    def _read_together(
+        self,
+        waiting: Sequence[tuple[NDArray[np.uint8], Detections]],
+        prior: Prior,
+        view: str | Sequence[str],
+        batch: int,
+    ) -> Iterator[Reading]:
+        crops = [self._crops(rgb, found) for rgb, found in waiting]
+        if not crops:
+            return
+        shares = self.classify(np.concatenate(crops), prior=prior, view=view, batch=batch)
+        start = 0
+        for (rgb, found), part in zip(waiting, crops, strict=True):
+            rows = shares[start : start + len(part)]
+            start += len(part)
+            yield Reading(self._faces(found, rows, view), rgb)
 
     def describe(
         self,
@@ -184,13 +253,20 @@ class Model(Classifier):
         Raises:
             InputError: the prior or the view cannot be used.
         """
-        size = self.card.size
-        crops = np.zeros((len(found), size, size, 3), dtype=np.uint8)
+        shares = self.classify(self._crops(rgb, found), prior=prior, view=view)
+        return self._faces(found, shares, view)
+
+    def _crops(self, rgb: NDArray[np.uint8], found: Detections) -> NDArray[np.uint8]:
+        """The faces of a picture as the network takes them, uint8 [n,S,S,3]."""
+        card = self.card
+        crops = np.zeros((len(found), card.size, card.size, 3), dtype=np.uint8)
         for i, crop in enumerate(crops):
             crop[...], _ = crop_face(
-                rgb, landmarks=found.landmarks[i], box=found.boxes[i], template=self.card.template, size=size
+                rgb, landmarks=found.landmarks[i], box=found.boxes[i], template=card.template, size=card.size
             )
-        shares = self.classify(crops, prior=prior, view=view)
+        return crops
+
+    def _faces(self, found: Detections, shares: NDArray[np.float32], view: str | Sequence[str]) -> list[Face]:
         return [
             self._face(
                 _box_of(found.boxes[i]),
@@ -201,11 +277,6 @@ class Model(Classifier):
             )
             for i, row in enumerate(shares)
         ]
-
-    def _face_of_crop(self, rgb: NDArray[np.uint8], prior: Prior, view: str | Sequence[str]) -> Face:
-        row = self.classify(rgb[None], prior=prior, view=view)[0]
-        height, width = rgb.shape[:2]
-        return self._face((0.0, 0.0, float(width), float(height)), None, None, row, view)
 
     def _face(
         self,

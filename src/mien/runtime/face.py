@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+PLACE_COLUMNS = ("x0", "y0", "x1", "y1")
+"""The columns of a box in a table."""
+
 
 @dataclass(frozen=True)
 class Face:
@@ -26,6 +29,19 @@ class Face:
     """That probability, 0..1."""
     abstained: bool
     """True where the confidence is below the card's threshold: better said is nothing."""
+
+    def to_row(self) -> dict[str, Any]:
+        """The face as one flat row: `emotion`, `confidence`, `abstained`, `x0`, `y0`, `x1`, `y1`,
+        `detection_score` and `p.<label>`; pixels to 0.01, shares to 0.000001."""
+        places = (round(value, 2) for value in self.box)
+        return {
+            "emotion": self.emotion,
+            "confidence": round(self.confidence, 6),
+            "abstained": self.abstained,
+            **dict(zip(PLACE_COLUMNS, places, strict=True)),
+            "detection_score": None if self.detection_score is None else round(self.detection_score, 6),
+            **{f"p.{name}": round(value, 6) for name, value in self.probabilities.items()},
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """The face as plain JSON-ready values."""

@@ -1,24 +1,23 @@
-"""Many pictures: files, folders and globs in, one result a file out, and tables of the results."""
+"""Many pictures: files, folders and globs in, one result a file out, by several processes if wanted."""
 
 from __future__ import annotations
 
-import csv
 import glob
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mien.card import ModelCard
-from mien.errors import UnreadableImage
-from mien.files import replacing
-from mien.files import write_json as write_any_json
+from mien.errors import InputError, UnreadableImage
 from mien.images import load_image
 from mien.runtime.classifier import Model
 from mien.runtime.face import Face
 from mien.runtime.probabilities import Prior, probabilities
+from mien.workers import in_processes
 
 PICTURE_SUFFIXES: frozenset[str] = frozenset(
     {
@@ -40,7 +39,8 @@ PICTURE_SUFFIXES: frozenset[str] = frozenset(
 )
 """What is taken as a picture inside a folder; a file that is named itself is tried whatever its name."""
 
-_PLACE_COLUMNS = ("x0", "y0", "x1", "y1")
+_FILES_OF_A_TASK = 8
+"""Files that a worker is given at once."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ def predict_paths(
     *,
     prior: Prior = "training",
     view: str | Sequence[str] = "all",
+    workers: int = 1,
 ) -> Iterator[PredictedFile]:
     """Read every picture that paths name; one that cannot be read is a result with its reason, and the run
     goes on.
@@ -92,104 +93,80 @@ def predict_paths(
         paths: files, folders and patterns; see `find_pictures`.
         prior: how often each class is expected; see `Model.read`.
         view: the classes that are allowed; see `Model.read`.
+        workers: processes, each with a copy of the model; 1 works in this one. More than one needs a model
+            whose detector is named, not a user's own object.
+
+    Returns:
+        Results in the order of the paths, as they come.
 
     Raises:
-        InputError: at once, when the prior or the view cannot be used.
+        InputError: at once, when the prior, the view or the workers cannot be used.
     """
     probabilities(np.zeros((1, len(model.card.labels)), dtype=np.float32), model.card, prior=prior, view=view)
-    return _read_all(model, paths, prior, view)
+    if workers < 1:
+        raise InputError(f"workers must be 1 or more, not {workers}.")
+    if workers > 1 and model.detector_name is None:
+        raise InputError("several workers need a detector that is named, such as mtcnn; take one worker.")
+    return _read_all(model, paths, prior, view, workers)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Some files, and the model that is to read them; crosses to another process."""
+
+    number: int
+    files: tuple[PredictedFile, ...]
+    model: tuple[Path, str, int]
+    """File, detector, threads."""
+    prior: Prior
+    view: str | Sequence[str]
 
 
 def _read_all(
-    model: Model, paths: Iterable[str | Path], prior: Prior, view: str | Sequence[str]
+    model: Model, paths: Iterable[str | Path], prior: Prior, view: str | Sequence[str], workers: int
 ) -> Iterator[PredictedFile]:
-    for found in find_pictures(paths):
-        if found.error is not None:
-            yield found
-            continue
-        try:
-            rgb = load_image(found.path)
-        except UnreadableImage as error:
-            yield PredictedFile(found.path, error=str(error))
-            continue
-        yield PredictedFile(found.path, faces=tuple(model.read(rgb, prior=prior, view=view)))
+    if workers == 1:
+        for found in find_pictures(paths):
+            yield _read_one(model, found, prior, view)
+        return
+    assert model.detector_name is not None
+    described = (model.path, model.detector_name, model.threads)
+    parts = _parts(find_pictures(paths))
+    tasks = (_Task(number, part, described, prior, view) for number, part in enumerate(parts))
+    waiting: dict[int, list[PredictedFile]] = {}
+    due = 0
+    # They are finished in any order; what waits for its turn is bounded by what is in flight.
+    for number, results in in_processes(_read_task, tasks, jobs=workers):
+        waiting[number] = results
+        while due in waiting:
+            yield from waiting.pop(due)
+            due += 1
 
 
-def rows_of(result: PredictedFile, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """One flat row a face; a file without a face, or that could not be read, gives one row with empty cells.
-
-    Args:
-        result: one file's result.
-        labels: the card's labels; each is a column ``p.<label>``, empty where the view left it out.
-    """
-    empty: dict[str, Any] = dict.fromkeys(columns(labels))
-    if not result.faces:
-        return [
-            {
-                **empty,
-                "path": str(result.path),
-                "faces": 0 if result.error is None else None,
-                "error": result.error,
-            }
-        ]
-    rows = []
-    for index, face in enumerate(result.faces):
-        places = dict(zip(_PLACE_COLUMNS, (round(value, 2) for value in face.box), strict=True))
-        shares = {f"p.{name}": round(value, 6) for name, value in face.probabilities.items()}
-        score = None if face.detection_score is None else round(face.detection_score, 6)
-        rows.append(
-            {
-                **empty,
-                "path": str(result.path),
-                "faces": len(result.faces),
-                "face": index,
-                "emotion": face.emotion,
-                "confidence": round(face.confidence, 6),
-                "abstained": face.abstained,
-                **places,
-                "detection_score": score,
-                **shares,
-                "error": result.error,
-            }
-        )
-    return rows
+def _parts(found: Iterator[PredictedFile]) -> Iterator[tuple[PredictedFile, ...]]:
+    while part := tuple(islice(found, _FILES_OF_A_TASK)):
+        yield part
 
 
-def columns(labels: Sequence[str]) -> list[str]:
-    """The columns of `rows_of`, in order."""
-    fixed = [
-        "path",
-        "faces",
-        "face",
-        "emotion",
-        "confidence",
-        "abstained",
-        *_PLACE_COLUMNS,
-        "detection_score",
-    ]
-    return [*fixed, *(f"p.{name}" for name in labels), "error"]
+def _read_task(task: _Task) -> tuple[int, list[PredictedFile]]:
+    model = _model_of(*task.model)
+    return task.number, [_read_one(model, found, task.prior, task.view) for found in task.files]
 
 
-def write_csv(path: Path, results: Iterable[PredictedFile], labels: Sequence[str]) -> None:
-    """Write the rows of `rows_of` as UTF-8 CSV with a header, all of it or nothing; `results` is consumed as
-    it comes."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns(labels), lineterminator="\n")
-        writer.writeheader()
-        for result in results:
-            writer.writerows(rows_of(result, labels))
+@cache
+def _model_of(path: Path, detector: str, threads: int) -> Model:
+    """A worker's own copy, opened once."""
+    return Model(path, detector=detector, threads=threads)  # type: ignore[arg-type]
 
 
-def write_json(path: Path, results: Iterable[PredictedFile], card: ModelCard) -> None:
-    """Write ``{"model": ..., "labels": [...], "licence": ..., "files": [...]}`` as UTF-8 JSON, all of it or
-    nothing."""
-    value = {
-        "model": card.name,
-        "labels": list(card.labels),
-        "licence": card.licence,
-        "files": [result.to_dict() for result in results],
-    }
-    write_any_json(path, value)
+def _read_one(model: Model, found: PredictedFile, prior: Prior, view: str | Sequence[str]) -> PredictedFile:
+    if found.error is not None:
+        return found
+    try:
+        rgb = load_image(found.path)
+    except UnreadableImage as error:
+        return PredictedFile(found.path, error=str(error))
+    return PredictedFile(found.path, faces=tuple(model.read(rgb, prior=prior, view=view)))
 
 
 def _files_of(path: Path) -> tuple[list[Path], str | None]:

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from mien.data.taxonomy import Taxonomy
-from mien.data.workers import in_processes
 from mien.errors import InputError, MienError
+from mien.workers import in_processes
 
 
 def test_results_come_whole_in_one_process_and_in_two():
@@ -45,7 +45,7 @@ def test_a_killed_process_is_said():
 def test_the_processes_end_with_their_killed_parent(tmp_path):
     script = (
         "import multiprocessing, time\n"
-        "from mien.data.workers import in_processes\n"
+        "from mien.workers import in_processes\n"
         "if __name__ == '__main__':\n"
         "    results = in_processes(time.sleep, [0.01] * 4 + [600] * 2, jobs=2)\n"
         "    next(results)\n"

@@ -1,0 +1,174 @@
+"""The verb that reads faces: pictures in, a table on the screen and files out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from jsonargparse import ArgumentParser, Namespace
+
+from mien.cli.parser import new_parser
+from mien.errors import InputError
+
+if TYPE_CHECKING:
+    from mien.runtime.pipeline import PredictedFile
+
+EXIT_FAILED: Final = 1
+"""Something could not be read."""
+STANDARD_INPUT: Final = "-"
+_FORMATS: Final = ("csv", "json", "jsonl", "parquet")
+_ROWS_SHOWN: Final = 200
+"""Lines of the table on a terminal; files hold all."""
+
+
+def predict_parser() -> ArgumentParser:
+    """Options of `mien predict`."""
+    parser = new_parser(
+        "Read the faces in pictures. Examples: mien predict holiday/ --csv faces.csv; "
+        "mien predict a.jpg --annotate marked/; curl -s URL | mien predict -"
+    )
+    parser.add_argument(
+        "paths", nargs="+", help="pictures, folders or patterns; - reads one from standard input"
+    )
+    parser.add_argument(
+        "--model", type=Path | None, help=".onnx file or run's folder; the bundled model by default"
+    )
+    parser.add_argument("--crops", action="store_true", help="the pictures are cropped faces: detect nothing")
+    parser.add_argument("--labels", type=str, default="all", help="`all`, `7` (contempt left out) or names")
+    parser.add_argument(
+        "--prior", choices=("training", "uniform"), default="training", help="class shares to expect"
+    )
+    parser.add_argument(
+        "--min-confidence",
+        type=float | None,
+        help="say `unsure` below this confidence, 0 to 1; the model's own threshold by default",
+    )
+    parser.add_argument("--csv", type=Path | None, help="write a table there, a row a face")
+    parser.add_argument("--json", type=Path | None, help="write everything there")
+    parser.add_argument("--jsonl", type=Path | None, help="write everything there, a line a picture")
+    parser.add_argument("--parquet", type=Path | None, help="write a table there, a row a face")
+    parser.add_argument(
+        "--annotate", type=Path | None, help="folder for copies of the pictures with their faces marked"
+    )
+    parser.add_argument("--workers", type=int, default=1, help="processes that read pictures")
+    return parser
+
+
+def predict(options: Namespace) -> int:
+    """Do it; 1 where something could not be read."""
+    from mien.progress import Reporter
+    from mien.runtime.classifier import load
+    from mien.runtime.tables import open_writers
+
+    if options.min_confidence is not None and not 0 <= options.min_confidence <= 1:
+        raise InputError(f"--min-confidence must lie in 0 to 1, not {options.min_confidence:g}.")
+    model = load(options.model, detector="none" if options.crops else "mtcnn")
+    targets = [(name, options[name]) for name in _FORMATS if options[name] is not None]
+    failed = False
+    shown: list[PredictedFile] = []
+    count = 0
+    with (
+        open_writers(targets, model.card) as writers,
+        Reporter().bar("pictures", None, unit="pictures") as bar,
+    ):
+        for result in _judged(_results(model, options), options.min_confidence):
+            failed = failed or result.error is not None
+            for write in writers:
+                write(result)
+            if options.annotate is not None and result.error is None:
+                _annotate(result, options.annotate)
+            if sys.stdout.isatty():
+                shown += [result] if len(shown) < _ROWS_SHOWN else []
+            else:
+                _print_lines(result)
+            count += 1
+            bar.advance()
+    if sys.stdout.isatty():
+        _print_table(shown, count)
+    return EXIT_FAILED if failed else 0
+
+
+def _results(model: object, options: Namespace) -> Iterator[PredictedFile]:
+    from mien.errors import UnreadableImage
+    from mien.runtime.classifier import Model
+    from mien.runtime.pipeline import PredictedFile, predict_paths
+
+    assert isinstance(model, Model)
+    given = {"prior": options.prior, "view": options.labels}
+    named = [path for path in options.paths if path != STANDARD_INPUT]
+    if len(named) < len(options.paths):
+        place = Path(STANDARD_INPUT)
+        try:
+            faces = model.read(sys.stdin.buffer.read(), **given)
+        except UnreadableImage as error:
+            yield PredictedFile(place, error=f"standard input: {error}")
+        else:
+            yield PredictedFile(place, faces=tuple(faces))
+    if named:
+        yield from predict_paths(model, named, **given, workers=options.workers)
+
+
+def _judged(results: Iterable[PredictedFile], least: float | None) -> Iterator[PredictedFile]:
+    """Results by the user's own threshold instead of the card's."""
+    if least is None:
+        yield from results
+        return
+    for result in results:
+        faces = tuple(replace(face, abstained=face.confidence < least) for face in result.faces)
+        yield replace(result, faces=faces)
+
+
+def _annotate(result: PredictedFile, folder: Path) -> None:
+    """A marked copy, named as the picture is; a name that is taken gets a number."""
+    from mien.files import replacing
+    from mien.images import load_image
+    from mien.runtime.annotate import annotate
+
+    if str(result.path) == STANDARD_INPUT:
+        raise InputError("--annotate needs pictures that lie in files, not standard input.")
+    marked = annotate(load_image(result.path), result.faces)
+    place = folder / f"{result.path.stem}.png"
+    number = 2
+    while place.exists():
+        place = folder / f"{result.path.stem}-{number}.png"
+        number += 1
+    with replacing(place) as temporary:
+        marked.save(temporary, format="PNG")
+
+
+def _rows(result: PredictedFile) -> list[tuple[str, str, str, str]]:
+    if result.error or not result.faces:
+        return [(str(result.path), "", result.error or "no face found", "")]
+    return [
+        (
+            str(result.path),
+            ", ".join(f"{value:.0f}" for value in face.box),
+            f"unsure ({face.emotion})" if face.abstained else face.emotion,
+            f"{face.confidence:.0%}",
+        )
+        for face in result.faces
+    ]
+
+
+def _print_lines(result: PredictedFile) -> None:
+    """One tab-separated line a face, into a pipe, where nothing may be wrapped."""
+    for row in _rows(result):
+        print("\t".join(row))  # noqa: T201
+
+
+def _print_table(results: Sequence[PredictedFile], count: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("picture", "face", "emotion", "confidence")
+    for result in results:
+        for row in _rows(result):
+            table.add_row(*map(Text, row))
+    console = Console(highlight=False)
+    console.print(table)
+    if count > len(results):
+        console.print(f"and {count - len(results):,} pictures more; --csv FILE holds all.")
