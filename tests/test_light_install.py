@@ -70,6 +70,19 @@ print(json.dumps({
 """
 
 
+OFFLINE = """
+import socket, sys
+
+def refused(*args, **options):
+    raise OSError("this test is offline")
+
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refused
+from mien.cli import run
+
+sys.exit(run(sys.argv[1:]))
+"""
+
+
 def test_every_light_module_imports_behind_a_wall():
     finished = subprocess.run(
         [sys.executable, "-W", "error", "-c", WALK, json.dumps(BLOCKED)], capture_output=True, text=True
@@ -153,3 +166,49 @@ def test_the_wheel_serves_a_model_without_torch(bare_python, tmp_path):
     with torch.inference_mode():
         expected = module(torch.from_numpy(to_input(faces, size=24, channels=1, mean=0.5, std=0.5))).numpy()
     assert np.abs(np.load(tmp_path / "logits.npy") - expected).max() <= 1e-4
+
+
+def test_the_command_line_works_offline_from_another_folder(bare_python, tmp_path):
+    from PIL import Image
+    from tests.runtime.conftest import make_card, write_model
+
+    from mien.data.synthetic import draw_faces, paste_faces
+
+    write_model(tmp_path / "model.onnx", make_card())
+    elsewhere = tmp_path / "else where"
+    elsewhere.mkdir()
+    for number in range(3):
+        drawn = draw_faces(2, size=96, channels=3, seed=number, frontal=True)
+        Image.fromarray(paste_faces(drawn, seed=number)[0]).save(elsewhere / f"{number}.png")
+    command = ["predict", "*.png", "--model", "../model.onnx", "--csv", "out.csv", "--jsonl", "out.jsonl"]
+    finished = subprocess.run(
+        [bare_python, "-W", "error", "-c", OFFLINE, *command, "--annotate", "marked"],
+        cwd=elsewhere,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert len(finished.stdout.splitlines()) == 6
+    assert len((elsewhere / "out.csv").read_text().splitlines()) == 7
+    lines = (elsewhere / "out.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [len(json.loads(line)["faces"]) for line in lines] == [2, 2, 2]
+    assert len(list((elsewhere / "marked").glob("*.png"))) == 3
+    refused = subprocess.run(
+        [
+            bare_python,
+            "-c",
+            OFFLINE,
+            "predict",
+            "0.png",
+            "--model",
+            "../model.onnx",
+            "--parquet",
+            "a.parquet",
+        ],
+        cwd=elsewhere,
+        capture_output=True,
+        text=True,
+    )
+    assert refused.returncode == 2
+    assert 'pip install "mien[tables]"' in refused.stderr
