@@ -176,9 +176,24 @@ def test_maps_name_the_part_that_decided(pair: tuple[Path, Path]) -> None:
     keep(pair[0], "maps", maps_values())
     section = maps_section(columns(*pair))
     (sentence,) = texts(section)
-    assert sentence.endswith("says that the maps say more than chance of what the model looks at.")
+    assert sentence.endswith("the maps tell better than chance which parts the model uses.")
     maps, curve = drawings(section)
     assert "anger" in maps.alt
     assert "the top, left of the picture" in maps.alt
     assert maps.data.rows[0][:2] == ("anger", "24")
     assert float(curve.data.rows[0][1]) > float(curve.data.rows[-1][1])
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_which_of_several_seeds_is_shown_is_said(make_run: MakeRun, name: str) -> None:
+    folders = [make_run(f"s{seed}", run_config(se="pooled", seed=seed), RIGHT) for seed in (0, 1)]
+    values = {
+        "robustness": robustness_values,
+        "landscape": lambda: landscape_values(1.0),
+        "sharpness": lambda: sharpness_values(0.1),
+        "features": features_values,
+        "maps": maps_values,
+    }[name]()
+    analysis, section = SECTIONS[name]
+    keep(folders[1], analysis, values)
+    assert any("of seed 1, one of 2 seeds." in text for text in texts(section(columns(*folders))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -11,26 +11,26 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mien.report.document import Drawing, Table
-from mien.report.svg import INK, SERIES, SETTINGS, SMALLEST, WIDTH, point_tips, to_svg
+from mien.report.svg import INK, SERIES, SETTINGS, SMALLEST, WIDTH, legend_label, point_tips, short, to_svg
 from mien.report.wording import percent
 
-_POINT_COLOURS: Final = (
-    "#d55e00",
+POINT_COLOURS: Final = (
+    "#e0342b",
     "#8f7cff",
-    "#7a9a01",
-    "#cc79a7",
-    "#e69f00",
+    "#6f9300",
+    "#d05fa8",
+    "#b98200",
     "#8c8c8c",
     "#0a85d1",
     "#009e73",
-    "#b5651d",
-    "#d14f6a",
+    "#a5653a",
+    "#4b6bb0",
 )
-"""Classes of a scatter, which is an image and cannot follow the theme: legible on white and on black."""
+"""Classes of a scatter, which is an image and cannot follow the theme: each is 3 to 1 or more against the
+page in light and in dark."""
 _POINT_MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 _MAP_COLOURS: Final = "magma"
 _DPI: Final = 150
-_SPREAD: Final = 1e-9
 
 
 def embedding_drawings(name: str, embedding: Mapping[str, Any], *, key: str) -> tuple[Drawing, ...]:
@@ -59,16 +59,22 @@ def _scatter(title: str, points: Any, embedding: Mapping[str, Any], *, key: str)
         axes = figure.subplots()
         handles = []
         for k in shown:
-            colour, marker = (
-                _POINT_COLOURS[k % len(_POINT_COLOURS)],
-                _POINT_MARKERS[k % len(_POINT_MARKERS)],
-            )
+            colour, marker = POINT_COLOURS[k % len(POINT_COLOURS)], _POINT_MARKERS[k % len(_POINT_MARKERS)]
             own = labels == k
             axes.scatter(
-                x[own], y[own], s=9, color=colour, marker=marker, linewidths=0, alpha=0.75, rasterized=True
+                x[own],
+                y[own],
+                s=9,
+                color=colour,
+                marker=marker,
+                linewidths=0,
+                # Large classes lie under small ones, which they would hide.
+                zorder=2 - own.mean(),
+                rasterized=True,
             )
+            label = legend_label(names[k], 18)
             handles.append(
-                Line2D([], [], color=colour, marker=marker, linestyle="", markersize=5, label=f" {names[k]}")
+                Line2D([], [], color=colour, marker=marker, linestyle="", markersize=5, label=label)
             )
         axes.set(xticks=[], yticks=[])
         figure.legend(handles=handles, loc="outside lower left", ncols=2, fontsize=SMALLEST)
@@ -84,19 +90,31 @@ def _scatter(title: str, points: Any, embedding: Mapping[str, Any], *, key: str)
         return Drawing(to_svg(figure, key, alt), alt, f"{title}: {len(x):,} images", data)
 
 
-def map_drawings(name: str, mean_maps: Mapping[str, Mapping[str, Any]], *, key: str) -> tuple[Drawing, ...]:
-    """The mean map of each class, all at one scale; none where no class has enough faces.
+def map_scale(mean_maps: Iterable[Mapping[str, Mapping[str, Any]]]) -> tuple[float, float]:
+    """The least and the most probability that a pixel of several models' mean maps loses; 0 is between them.
+
+    Args:
+        mean_maps: one model's maps after another, as `mien.evaluate.explain.mean_maps` gave them.
+    """
+    values = [np.array(entry["map"]) for maps in mean_maps for entry in maps.values()]
+    ends = [float(end) for value in values for end in (value.min(), value.max())]
+    return min([0.0, *ends]), max([0.0, *ends])
+
+
+def map_drawings(
+    name: str, mean_maps: Mapping[str, Mapping[str, Any]], scale: tuple[float, float], *, key: str
+) -> tuple[Drawing, ...]:
+    """The mean map of each class; none where no class has enough faces.
 
     Args:
         name: of the model.
         mean_maps: what `mien.evaluate.explain.mean_maps` gave.
+        scale: probabilities at the two ends of the colours.
         key: unlike any other drawing's of the report.
     """
     if not mean_maps:
         return ()
     maps = {label: np.array(entry["map"], dtype=np.float64) for label, entry in mean_maps.items()}
-    highest = max(float(values.max()) for values in maps.values())
-    lowest = min(0.0, *(float(values.min()) for values in maps.values()))
     columns = min(3, len(maps))
     rows = -(-len(maps) // columns)
     with rc_context({**SETTINGS, "axes.grid": False}):
@@ -105,11 +123,16 @@ def map_drawings(name: str, mean_maps: Mapping[str, Mapping[str, Any]], *, key: 
         for place in axes.flat[len(maps) :]:
             place.set_axis_off()
         for place, (label, values) in zip(axes.flat, maps.items(), strict=False):
-            image = place.imshow(values, cmap=_MAP_COLOURS, vmin=lowest, vmax=max(highest, lowest + _SPREAD))
+            image = place.imshow(values, cmap=_MAP_COLOURS, vmin=scale[0], vmax=scale[1])
             place.set(xticks=[], yticks=[])
-            place.set_title(label, fontsize=9, color=INK)
+            place.set_title(short(label, 14), fontsize=9, color=INK)
         figure.colorbar(
-            image, ax=axes, orientation="horizontal", fraction=0.05, format=lambda v, _: f"{100 * v:.0f}"
+            image,
+            ax=axes,
+            orientation="horizontal",
+            fraction=0.05,
+            format=lambda lost, _: f"{100 * lost:g}".replace("-", "\u2212"),
+            label="points of probability lost",
         )
         told = "; ".join(
             f"{label} {percent(float(values.max()))} at {_part(values)}" for label, values in maps.items()
@@ -130,12 +153,12 @@ def map_drawings(name: str, mean_maps: Mapping[str, Mapping[str, Any]], *, key: 
             ),
             words=frozenset({3}),
         )
-        caption = f"{name}: points of probability that are lost, by class"
+        caption = f"{name}: where the labelled class loses most"
         return (Drawing(to_svg(figure, key, alt), alt, caption, data),)
 
 
 def _part(values: np.ndarray[Any, np.dtype[np.float64]]) -> str:
-    """Where a map is highest, in words of a face that looks out of the picture."""
+    """Where a map is highest; left and right are those of the picture, not of the person."""
     row, column = np.unravel_index(int(values.argmax()), values.shape)
     down = ("the top", "the middle", "the bottom")[min(2, 3 * int(row) // values.shape[0])]
     across = ("left", "centre", "right")[min(2, 3 * int(column) // values.shape[1])]
@@ -143,7 +166,7 @@ def _part(values: np.ndarray[Any, np.dtype[np.float64]]) -> str:
 
 
 def deletion_drawing(name: str, deletion: Mapping[str, Any], *, key: str) -> Drawing:
-    """Mean probability of the class while the face is covered, by the map and at random.
+    """Mean probability of the labelled class while the face is covered, by the map and at random.
 
     Args:
         name: of the model.
@@ -165,7 +188,7 @@ def deletion_drawing(name: str, deletion: Mapping[str, Any], *, key: str) -> Dra
             ]
             point_tips(axes, shares, curve, texts)
         axes.set(xlim=(0, 1), ylim=(0, None), xlabel="share of the face that is covered")
-        axes.set_ylabel("probability of the class")
+        axes.set_ylabel("probability of the labelled class")
         axes.legend(loc="upper right")
         told = f"area {deletion['area']:.3f} by the map, {deletion['random_area']:.3f} at random"
         alt = f"Deletion curve of {name}: {told}."

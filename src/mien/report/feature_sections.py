@@ -6,48 +6,51 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from mien.report.document import Block, Gallery, Section, Table, Text
-from mien.report.feature_figures import deletion_drawing, embedding_drawings, map_drawings
+from mien.report.feature_figures import deletion_drawing, embedding_drawings, map_drawings, map_scale
 from mien.report.tables import Column, analyses_of
-from mien.report.wording import DASH, percent
+from mien.report.wording import DASH, percent, seed_notes
 
 _MEASURES: Final = {
+    "within": "distance within classes",
+    "between": "distance between classes",
     "relative_within": "distance within classes, relative",
     "relative_between": "distance between classes, relative",
     "ratio": "between over within",
-    "cosine_ratio": "the same, cosine distances",
+    "cosine_within": "cosine distance within classes",
+    "cosine_between": "cosine distance between classes",
+    "cosine_ratio": "cosine, between over within",
     "silhouette": "silhouette",
-    "davies_bouldin": "Davies-Bouldin",
 }
-"""Those of `mien.evaluate.feature_space.MEASURES` that do not hang on scale."""
+"""Short words for `mien.evaluate.feature_space.MEASURES`; rows can be sorted, so each stands alone."""
 
 
 def features_section(columns: Sequence[Column]) -> Section | None:
     """Distances before and after SE, the verdict on the paper's claim, and pictures; None without any.
 
-    Of a column with several seeds it is the first that was measured.
+    The verdict is of all seeds of a column that were measured, all else of the first of them.
     """
     measured = analyses_of(columns, "features")
     if not measured:
         return None
-    blocks: list[Block] = [Text(f"{name}: {values['verdict']}") for name, values in measured.items()]
+    blocks: list[Block] = [
+        Text(f"{column.name}: {_verdict(column)}") for column in columns if column.name in measured
+    ]
+    blocks += seed_notes(columns, "features", "The tables and pictures below are")
     blocks += [
-        _measures_table(name, values["comparison"])
+        _measures_table(name, values["comparison"], values["count"])
         for name, values in measured.items()
         if values["comparison"] is not None
     ]
     probed = {name: values for name, values in measured.items() if values["probe"] is not None}
     if probed:
         blocks.append(_probe_table(probed))
-    drawings = [
-        drawing
-        for i, (name, values) in enumerate(measured.items())
-        for drawing in embedding_drawings(name, values["embedding"], key=f"features-{i}")
-    ]
-    caption = (
-        "Features in two dimensions by t-SNE: neighbours are kept, sizes of clusters and distances between "
-        "them mean nothing"
-    )
-    blocks.append(Gallery(tuple(drawings), caption))
+    # A gallery each, so that before and after lie side by side.
+    for i, (name, values) in enumerate(measured.items()):
+        caption = (
+            f"{name}, features in two dimensions by t-SNE: neighbours are kept, sizes of clusters and "
+            "distances between them mean nothing"
+        )
+        blocks.append(Gallery(embedding_drawings(name, values["embedding"], key=f"features-{i}"), caption))
     return Section("Features before and after SE (3.6)", tuple(blocks))
 
 
@@ -60,33 +63,58 @@ def maps_section(columns: Sequence[Column]) -> Section | None:
     if not measured:
         return None
     blocks: list[Block] = [Text(_maps_sentence(name, values)) for name, values in measured.items()]
+    blocks += seed_notes(columns, "maps", "This is")
+    scale = map_scale(values["mean_maps"] for values in measured.values())
     for i, (name, values) in enumerate(measured.items()):
         drawings = (
-            *map_drawings(name, values["mean_maps"], key=f"maps-{i}"),
+            *map_drawings(name, values["mean_maps"], scale, key=f"maps-{i}"),
             deletion_drawing(name, values["deletion"], key=f"deletion-{i}"),
         )
-        caption = (
-            f"{name}: where covering a square of {values['patch']} px lowers the probability of the class, a "
-            "mean over its faces; then the probability while the face is covered"
-        )
-        blocks.append(Gallery(drawings, caption))
+        blocks.append(Gallery(drawings, _maps_caption(name, values)))
     return Section("Which parts of the face decided", tuple(blocks))
 
 
-def _measures_table(name: str, comparison: Mapping[str, Any]) -> Table:
+def _verdict(column: Column) -> str:
+    """Of every seed that was measured, by today's rule whenever they were."""
+    measured = [values for run in column.runs if (values := run.analysis("features")) is not None]
+    compared = [values["comparison"] for values in measured if values["comparison"] is not None]
+    if not compared:
+        verdict: str = measured[0]["verdict"]
+        return verdict
+    # scikit-learn takes a second to import, which a report without features can do without.
+    from mien.evaluate.clusters import Comparison, se_verdict
+
+    def space(comparison: Mapping[str, Any], which: str) -> dict[str, tuple[float, float, float]]:
+        return {m: (e["value"], e["interval"][0], e["interval"][1]) for m, e in comparison[which].items()}
+
+    return se_verdict(
+        [
+            Comparison(
+                space(c, "first"),
+                space(c, "second"),
+                space(c, "difference"),
+                c["counts"],
+                tuple(c["skipped"]),
+            )
+            for c in compared
+        ]
+    )
+
+
+def _measures_table(name: str, comparison: Mapping[str, Any], count: int) -> Table:
     rows = tuple(
         (
             words,
             *(_value(comparison[space][measure]) for space in ("first", "second")),
-            f"{comparison['difference'][measure]['value']:+.3f}".replace("-", "\u2212"),
-            _interval(comparison["difference"][measure]),
+            _number(comparison["difference"][measure]["value"], "+.3f"),
+            _interval(comparison["difference"][measure]["interval"]),
         )
         for measure, words in _MEASURES.items()
     )
     notes = [
-        "95 % bootstrap intervals over images within their class. Distances are relative to the mean "
-        "distance of any two images, since gates between 0 and 1 bring everything closer together. A larger "
-        "silhouette and ratio, and a smaller Davies-Bouldin, are more separate."
+        f"{count:,} images; 95 % bootstrap intervals over images within their class. Relative distances are "
+        "over the mean distance of any two images, since gates between 0 and 1 bring everything closer "
+        "together. A larger ratio and a larger silhouette are more separate."
     ]
     if comparison["skipped"]:
         notes.append(f"Too few images to be measured: {', '.join(comparison['skipped'])}.")
@@ -99,12 +127,15 @@ def _measures_table(name: str, comparison: Mapping[str, Any]) -> Table:
 
 
 def _value(entry: Mapping[str, Any]) -> str:
-    return f"{entry['value']:.3f} ({_interval(entry)})"
+    return f"{_number(entry['value'])} ({_interval(entry['interval'])})"
 
 
-def _interval(entry: Mapping[str, Any]) -> str:
-    low, high = entry["interval"]
-    return f"{low:.3f} to {high:.3f}".replace("-", "\u2212")
+def _interval(interval: Sequence[float]) -> str:
+    return f"{_number(interval[0])} to {_number(interval[1])}"
+
+
+def _number(value: float, form: str = ".3f") -> str:
+    return f"{value:{form}}".replace("-", "\u2212")
 
 
 def _probe_table(measured: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -125,14 +156,23 @@ def _probe_table(measured: Mapping[str, Mapping[str, Any]]) -> Table:
 def _maps_sentence(name: str, values: Mapping[str, Any]) -> str:
     deletion = values["deletion"]
     low, high = deletion["gain_interval"]
-    faithful = (
-        "the maps say more than chance of what the model looks at"
-        if low > 0
-        else "the maps say no more than chance of what the model looks at"
-    )
-    kept = f"a mean probability of {deletion['area']:.3f}, in random order {deletion['random_area']:.3f}"
-    gain = f"{deletion['gain']:.3f} (95 % interval {_interval({'interval': (low, high)})})"
+    better = "better than" if low > 0 else "worse than" if high < 0 else "no better than"
     return (
-        f"{name}: while {values['count']:,} faces are covered in the order of their maps, the class keeps "
-        f"{kept}; the gain of {gain} says that {faithful}."
+        f"{name}: while {values['count']:,} faces are covered in the order of their maps, the probability of "
+        f"the labelled class is {_number(deletion['area'])} on average, in random order "
+        f"{_number(deletion['random_area'])}; with a gain of {_number(deletion['gain'])} (95 % interval "
+        f"{_interval((low, high))}) the maps tell {better} chance which parts the model uses."
+    )
+
+
+def _maps_caption(name: str, values: Mapping[str, Any]) -> str:
+    curve = "the probability while the face is covered"
+    mapped = sum(entry["count"] for entry in values["mean_maps"].values())
+    if not mapped:
+        return f"{name}: {curve}; no class has faces enough for a mean map"
+    left_out = values["count"] - mapped
+    without = f"; {left_out:,} faces are of classes with too few for a mean map" if left_out else ""
+    return (
+        f"{name}: how far the probability of the labelled class falls where a square of {values['patch']} px "
+        f"is covered, a mean over its faces, all models at one scale; then {curve}{without}"
     )

@@ -12,7 +12,7 @@ from mien.report.comparisons import question_of
 from mien.report.document import Block, Gallery, Section, Table, Text
 from mien.report.geometry_figures import cut_drawing, surface_drawings
 from mien.report.tables import Column, analyses_of
-from mien.report.wording import DASH, joined
+from mien.report.wording import DASH, joined, seed_notes
 
 _PAIRED: Final = {
     "sam": "SAM's sharpness",
@@ -31,6 +31,7 @@ def landscape_section(columns: Sequence[Column]) -> Section | None:
     if not measured:
         return None
     blocks: list[Block] = [Text(_surface_sentence(measured, pair)) for pair in _pairs(columns, measured)]
+    blocks += seed_notes(columns, "landscape", "The surface is", split="train")
     surfaces = surface_drawings(measured)
     caption = (
         "Mean loss (nats) along two random directions through the trained weights, all at one scale; at "
@@ -49,6 +50,7 @@ def sharpness_section(columns: Sequence[Column]) -> Section | None:
     if not measured:
         return None
     blocks: list[Block] = [Text(_sharpness_sentence(measured, pair)) for pair in _pairs(columns, measured)]
+    blocks += seed_notes(columns, "sharpness", "The figures are", split="train")
     return Section("Sharpness", (*blocks, _sharpness_table(measured)))
 
 

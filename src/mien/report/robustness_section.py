@@ -8,7 +8,7 @@ from typing import Any, Final
 from mien.report.document import Block, Gallery, Section, Table, Text
 from mien.report.robustness_figures import in_words, robustness_drawing
 from mien.report.tables import Column, analyses_of
-from mien.report.wording import DASH, joined, percent
+from mien.report.wording import DASH, joined, percent, seed_notes
 
 WORST_TOLD: Final = 3
 """Corruptions that the sentence names."""
@@ -23,6 +23,7 @@ def robustness_section(columns: Sequence[Column]) -> Section | None:
     if not measured:
         return None
     blocks: list[Block] = [Text(_sentence(name, values)) for name, values in measured.items()]
+    blocks += seed_notes(columns, "robustness", "The figures are")
     blocks.append(_summary_table(measured))
     drawings = tuple(
         robustness_drawing(name, values, key=f"robustness-{i}")

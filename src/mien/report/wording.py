@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+from mien.evaluate.analysis_files import AnalysisName
+from mien.report.document import Text
 from mien.report.gains import SEEDS_FOR_INTERVAL, Interval
 from mien.report.published import PublishedColumn
 from mien.report.tables import Column
@@ -71,6 +74,25 @@ def seeds_sentence(columns: tuple[Column, ...]) -> str:
         "would differ on other images of the same kind, not how they would differ had training begun from "
         "another seed."
     )
+
+
+def seed_notes(
+    columns: Sequence[Column], name: AnalysisName, what: str, *, split: str | None = None
+) -> list[Text]:
+    """Which seed an analysis is shown of, for each column that has several.
+
+    Args:
+        columns: of the report.
+        name: of the analysis.
+        what: begins the sentence, such as `The surface is`.
+        split: whose images the analysis is of; none takes the reported one.
+    """
+    notes = []
+    for column in columns:
+        seeds = [run.seed for run in column.runs if run.analysis(name, split) is not None]
+        if seeds and len(column.runs) > 1:
+            notes.append(Text(f"{column.name}: {what} of seed {seeds[0]}, one of {len(column.runs)} seeds."))
+    return notes
 
 
 def published_cells(column: PublishedColumn | None) -> tuple[str, str, str, str]:
