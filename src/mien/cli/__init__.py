@@ -20,6 +20,7 @@ from mien.cli.evaluate import add_evaluate_verbs, print_figures
 from mien.cli.parser import Verb, new_parser, settings_of
 from mien.cli.predict import predict, predict_parser
 from mien.cli.study import add_study_verbs
+from mien.cli.webcam import webcam, webcam_parser
 from mien.config import RunConfig, read_run_config
 from mien.errors import InputError, LostProcess, MienError, MissingExtra, TrainingDiverged
 
@@ -101,12 +102,14 @@ def _parser() -> tuple[ArgumentParser, dict[str, Verb]]:
     commands.add_subcommand("study", study, help="questions about data that need training")
     study_verbs = add_study_verbs(study)
     commands.add_subcommand("predict", predict_parser(), help="read the faces in pictures")
+    commands.add_subcommand("webcam", webcam_parser(), help="read the faces before the camera")
     return parser, {
         **{f"data {name}": verb for name, verb in data_verbs.items()},
         **{f"study {name}": verb for name, verb in study_verbs.items()},
         "train": _train,
         **evaluate_verbs,
         "predict": predict,
+        "webcam": webcam,
     }
 
 
