@@ -40,6 +40,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         "HESSIAN_IMAGES": 8,
         "HESSIAN_DRAWS": 2,
         "MAP_IMAGES": 8,
+        "COMPARED_IMAGES": 36,
         "EMBEDDED_IMAGES": 30,
     }.items():
         monkeypatch.setattr(analyses, name, value)
@@ -69,9 +70,17 @@ def test_every_analysis_is_kept_with_what_it_is_of(run: Path, drawn_folder: Path
     features = found["test-features"]["values"]
     assert len(features["embedding"]["before"]) == len(features["embedding"]["labels"]) == 30
     assert features["comparison"] is not None
+    assert features["count"] == sum(features["comparison"]["counts"].values()) == 36
+    assert 0 <= features["probe"]["before"] <= 1
     assert found["test-robustness"]["values"]["count"] == 16
     assert found["train-sharpness"]["values"]["sam"]["m"] == 8
     assert np.shape(found["train-landscape"]["values"]["loss"]) == (3, 3)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_probe_is_not_asked_what_it_was_fitted_on(run: Path, drawn_folder: Path) -> None:
+    analyse(open_model(run), drawn_folder, run, ["features"], split="train", reporter=quiet())
+    assert kept(run)["train-features"]["values"]["probe"] is None
 
 
 @pytest.mark.usefixtures("small")

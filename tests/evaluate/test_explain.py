@@ -141,6 +141,20 @@ def test_grad_cam_of_a_swin_leaves_it_as_it_was(tiny: RunConfig) -> None:
     assert not model.head._forward_hooks
 
 
+def test_grad_cam_is_of_the_network_in_evaluation_mode() -> None:
+    config = ModelConfig(size=8, channels=1)
+    convolution = nn.Conv2d(1, 3, 2, stride=2)
+    model = nn.Sequential(convolution, nn.BatchNorm2d(3), nn.Dropout(0.5), nn.Flatten(), nn.Linear(48, 2))
+    faces, classes = _faces(4, 8), np.array([0, 1, 1, 0])
+    model.train()
+    mean = model[1].running_mean.clone()
+    found = grad_cam(model, convolution, faces, classes, config, channels_last=False)
+    assert model[1].training
+    assert torch.equal(model[1].running_mean, mean)
+    expected = grad_cam(model.eval(), convolution, faces, classes, config, channels_last=False)
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_a_network_classifies_by_the_one_evaluation_path(tiny: RunConfig) -> None:
     model = build_model(tiny.model, 8).eval()
     faces = _faces(3, 48)

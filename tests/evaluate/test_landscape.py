@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -173,6 +174,24 @@ def test_rises_and_minima_of_drawn_surfaces() -> None:
     wells = _surface(-np.exp(-20 * ((a - 0.5) ** 2 + b**2)) - np.exp(-20 * ((a + 0.5) ** 2 + b**2)))
     assert wells.local_minima() == 2
     assert _surface(a + b).local_minima() == 0
+
+
+def test_a_ring_without_points_has_no_rise() -> None:
+    # The centre lies within half a step of 0.25 where the grid is coarse: it has not risen.
+    assert math.isnan(_surface(np.ones((3, 3))).rises()["0.25"])
+    side = np.linspace(-0.3, 0.3, 5)
+    near = Landscape(side, np.add.outer(side**2, side**2), np.zeros((5, 5)), 1, 0, 0.0, 1.0)
+    assert near.rises()["0.25"] > 0
+    assert near.to_dict()["rises"] == {"0.25": near.rises()["0.25"], "0.5": None, "1": None}
+
+
+def test_a_network_that_has_diverged_is_right_about_nothing() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(25, 3))
+    nn.init.constant_(net[1].weight, math.nan)
+    sample = _sample()
+    losses, correct = image_losses(net, LossSample(sample.inputs, torch.eye(3)[[0] * 12]))
+    assert losses.isnan().all()
+    assert not correct.any()
 
 
 def test_json_has_no_infinity() -> None:

@@ -154,6 +154,15 @@ def test_answers_that_are_no_probabilities_are_refused(tmp_path: Path, answer: s
         open_model(spec).log_probabilities(FACES)
 
 
+def test_a_function_that_fails_is_told_with_its_place(tmp_path: Path) -> None:
+    body = 'LABELS = ("happy", "sad")\ndef classify(faces):\n    return faces @ np.zeros((3, 2))\n'
+    spec = _write_function(tmp_path, body)
+    with pytest.raises(
+        InputError, match=r"mine:classify failed on 7 faces of shape \[20, 20, 1\] .*; mine\.py, line 4\)"
+    ):
+        open_model(spec).log_probabilities(FACES)
+
+
 def test_sums_that_rounding_explains_are_taken(tmp_path: Path) -> None:
     spec = _write_function(
         tmp_path,

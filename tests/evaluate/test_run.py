@@ -8,16 +8,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.special import log_softmax
+import torch
+from scipy.special import log_softmax, softmax
+from torch import nn
 
+from mien.card import ModelCard
 from mien.cli import run
+from mien.config import ModelConfig
 from mien.errors import InputError
 from mien.evaluate.calibration import calibration_figures, fit_temperature
 from mien.evaluate.evaluated_model import read_evaluated
 from mien.evaluate.models import open_model
+from mien.evaluate.predict import predict_logits
 from mien.evaluate.run import evaluate_model, evaluate_run
 from mien.evaluate.split import read_evaluation, read_logits
+from mien.export.onnx import export_model
 from mien.export.run import export_run
+from mien.labels import EMOTIONS
 from mien.models.saved import read_run
 
 CONSTANT = """
@@ -83,21 +90,30 @@ def test_the_temperature_of_the_card_is_that_of_validation(trained: Path) -> Non
     assert loss(card.temperature) <= min(loss(card.temperature * factor) for factor in (0.99, 1.01))
 
 
-def test_an_over_confident_model_comes_out_calibrated(trained: Path) -> None:
-    """Labels are drawn from a model's probabilities, and its logits then made 20 times too large."""
+def test_an_over_confident_model_comes_out_calibrated(tmp_path: Path) -> None:
+    """Labels are drawn from a network's probabilities, and its logits then made 5 times too large: its
+    exported file answers as sure as it may be."""
     rng = np.random.default_rng(1)
-    truth = rng.normal(0, 1.5, size=(8000, 8))
-    shares = np.exp(truth) / np.exp(truth).sum(1, keepdims=True)
-    labels = (shares.cumsum(1) < rng.random(8000)[:, None]).sum(1).clip(max=7)
-    logits = (20 * truth).astype(np.float32)
-    held_out = slice(4000, None)
-    names = read_run(trained).labels
-    temperature = fit_temperature(logits[:4000], labels[:4000]).value
-    before = calibration_figures(logits[held_out], labels[held_out], names)
-    after = calibration_figures(logits[held_out] / np.float32(temperature), labels[held_out], names)
-    assert before["equal_mass"]["ece"] > 0.3
-    assert after["equal_mass"]["ece"] < 0.03
-    assert after["equal_width"]["ece"] < 0.03
+    config = ModelConfig(size=48, channels=1)
+    faces = rng.integers(0, 256, size=(8000, 48, 48, 1), dtype=np.uint8)
+    pack, rows = faces.transpose(0, 3, 1, 2), np.arange(8000)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(48 * 48, 8, bias=False)).eval()
+    with torch.no_grad():
+        network[1].weight.normal_(0, 0.05)
+        truth = softmax(predict_logits(network, pack, rows, config).astype(np.float64), axis=1)
+        network[1].weight.mul_(5)
+    labels = (truth.cumsum(1) < rng.random(8000)[:, None]).sum(1).clip(max=7)
+    fitted = fit_temperature(predict_logits(network, pack, rows[:4000], config), labels[:4000])
+    assert fitted.value == pytest.approx(5, rel=0.1)
+    ece = {}
+    for temperature in (1.0, fitted.value):
+        card = ModelCard("sure", EMOTIONS, size=48, channels=1, temperature=temperature)
+        export_model(network, card, tmp_path / "sure.onnx")
+        answers = open_model(tmp_path / "sure.onnx").log_probabilities(faces[4000:])
+        figures = calibration_figures(answers, labels[4000:], EMOTIONS)
+        ece[temperature] = max(figures["equal_mass"]["ece"], figures["equal_width"]["ece"])
+    assert ece[1.0] > 0.3
+    assert ece[fitted.value] < 0.03
 
 
 def test_a_function_with_fewer_classes_is_scored_on_those(
@@ -156,6 +172,8 @@ def test_a_run_is_evaluated_and_reported_in_its_folder(
         (["{run}", "--data", "{data}", "--out", "{run}"], "is a run's folder; name another --out"),
         (["{constant}", "--data", "{data}", "--also", "maps"], "--also and --report need a folder"),
         (["{constant}", "--data", "{data}", "--out", "{out}", "--also", "features"], "only a run has"),
+        (["{run}", "--data", "{data}", "--images", "9"], "--images is of robustness alone"),
+        (["{constant}", "--data", "{data}", "--out", "{file}"], "is no folder; name another --out"),
         (["{constant}", "--data", "{data}", "--labels", "7"], "does not know"),
         (["{run}", "--data", "{data}", "--also", "robustness", "--images", "-1"], "0 (all) or more images"),
         (["{out}", "--data", "{data}"], "no run there"),
@@ -178,12 +196,15 @@ def test_what_cannot_be_evaluated_is_refused_in_a_sentence(
         "other": other_folder,
         "constant": constant,
         "out": tmp_path / "out",
+        "file": constant.rpartition(":")[0],
     }
     assert run(["evaluate", *(option.format(**places) for option in options)]) == 2
-    told = capsys.readouterr().err
+    printed, told = capsys.readouterr()
     assert said in told
-    assert "Traceback" not in told
-    assert not (tmp_path / "out" / "evaluation" / "test-features.json").exists()
+    assert told.count("\n") == 1
+    # Before any face was looked at.
+    assert printed == ""
+    assert not (tmp_path / "out").exists()
 
 
 def test_another_model_does_not_overwrite_a_folder(drawn_folder: Path, constant: str, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_runs_without_figures_are_refused_in_one_sentence(make_run: MakeRun, tmp
         read_runs([bare])
     with pytest.raises(InputError, match="at least one folder"):
         read_runs([])
-    with pytest.raises(InputError, match="no run there"):
+    with pytest.raises(InputError, match="no run and no evaluated model there"):
         read_runs([tmp_path / "nowhere"])
     tested = make_run("tested", run_config(), MOST)
     validated = make_run("validated", run_config(), MOST, splits=("validation",))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,8 @@ def _evaluate_parser() -> ArgumentParser:
 def _evaluate(options: Namespace) -> None:
     from mien.evaluate.models import names_run
 
+    if options.images is not None and "robustness" not in options.also:
+        raise InputError("--images is of robustness alone; give --also robustness, or leave it out.")
     keeps = bool(options.also or options.report)
     if names_run(options.model) and options.out is None:
         folder = Path(options.model)
@@ -131,9 +134,11 @@ def _evaluate_run(run: Path, options: Namespace, keeps: bool) -> None:
             f"{run}: it was trained on other data than {data}, and its folder keeps only what is of its own; "
             "give --out, another folder."
         )
+    target = saved.config.training_set.target
+    analyse = _analysis(open_model(run), data, run, options, target) if options.also else None
     print_figures(run, evaluate_run(run, data, split=options.split, views=_views(options)))
-    if options.also:
-        _analyse(open_model(run), data, run, options, saved.config.training_set.target)
+    if analyse:
+        analyse()
 
 
 def _evaluate_model(options: Namespace) -> None:
@@ -141,33 +146,31 @@ def _evaluate_model(options: Namespace) -> None:
     from mien.evaluate.run import evaluate_model
 
     model = open_model(options.model)
+    analyse = _analysis(model, options.data, options.out, options, None) if options.also else None
     figures, sentences = evaluate_model(
         model, options.data, split=options.split, views=_views(options), out=options.out
     )
     print_figures(options.model, figures)
     print(*(f"  {sentence}" for sentence in sentences), sep="\n", end="\n" if sentences else "")  # noqa: T201
-    if options.also:
-        _analyse(model, options.data, options.out, options, None)
+    if analyse:
+        analyse()
 
 
 def _views(options: Namespace) -> list[str] | None:
     return None if options.labels is None else [options.labels]
 
 
-def _analyse(model: Any, data: Path, folder: Path, options: Namespace, target: str | None) -> None:
-    from mien.evaluate.analyses import ROBUSTNESS_IMAGES, analyse
+def _analysis(
+    model: Any, data: Path, folder: Path, options: Namespace, target: str | None
+) -> Callable[[], None]:
+    """The wanted analyses, to be called after the scoring; what does not fit is refused before it."""
+    from mien.evaluate.analyses import ROBUSTNESS_IMAGES, analyse, check_analyses
     from mien.progress import Reporter
 
-    analyse(
-        model,
-        data,
-        folder,
-        options.also,
-        split=options.split,
-        target=target,
-        images=ROBUSTNESS_IMAGES if options.images is None else options.images,
-        reporter=Reporter(),
-    )
+    images = ROBUSTNESS_IMAGES if options.images is None else options.images
+    settings = {"split": options.split, "target": target, "images": images}
+    check_analyses(model, data, options.also, **settings)
+    return partial(analyse, model, data, folder, options.also, **settings, reporter=Reporter())
 
 
 def _export_parser() -> ArgumentParser:

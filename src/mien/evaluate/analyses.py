@@ -51,6 +51,8 @@ MAP_PATCH: Final = 12
 """Side of the covered square in pixels of a face of `MAP_SIDE`."""
 MAP_STRIDE: Final = 6
 MAP_SIDE: Final = 48
+COMPARED_IMAGES: Final = 5000
+"""Of a split, in `features`: memory and time go with the square."""
 EMBEDDED_IMAGES: Final = 1500
 PROBE_IMAGES: Final = 5000
 """Training images that a linear probe is fitted on."""
@@ -58,6 +60,25 @@ PROBE_IMAGES: Final = 5000
 _NEEDS_NETWORK: Final = ("features", "sharpness", "landscape")
 _OF_TRAINING: Final = ("sharpness", "landscape")
 """Analyses of the loss on training images: it is the surface that was descended."""
+
+
+def check_analyses(
+    model: EvaluatedModel,
+    data: Path,
+    wanted: Sequence[AnalysisName],
+    *,
+    split: str,
+    target: str | None,
+    images: int,
+) -> None:
+    """Refuse what `analyse` would refuse, before time goes into anything else.
+
+    Args: as of `analyse`.
+
+    Raises:
+        InputError: an analysis does not fit the model or the data.
+    """
+    _subject(model, data, wanted, split, target, images, Reporter())
 
 
 def analyse(
@@ -86,15 +107,8 @@ def analyse(
     Raises:
         InputError: an analysis does not fit the model or the data; nothing is analysed then.
     """
-    if images < 0:
-        raise InputError(f"robustness takes 0 (all) or more images, not {images}.")
-    prepared = load_prepared(data)
-    targets = split_targets(prepared, target, split, ())
-    match = match_labels(model.labels, targets.classes, model=model.name)
-    subject = Subject(model, prepared, targets, match, images, reporter)
-    for name in wanted:
-        _check(name, subject)
-    manifest_hash, weights_sha256 = prepared.manifest.hash(), model.weights_sha256
+    subject = _subject(model, data, wanted, split, target, images, reporter)
+    manifest_hash, weights_sha256 = subject.prepared.manifest.hash(), model.weights_sha256
     there = read_analyses(folder)
     for name in dict.fromkeys(wanted):
         of = "train" if name in _OF_TRAINING else split
@@ -117,6 +131,26 @@ def analyse(
             seconds=seconds,
         )
         reporter.say(f"{name}: done in {seconds:.0f} s")
+
+
+def _subject(
+    model: EvaluatedModel,
+    data: Path,
+    wanted: Sequence[AnalysisName],
+    split: str,
+    target: str | None,
+    images: int,
+    reporter: Reporter,
+) -> Subject:
+    if images < 0:
+        raise InputError(f"robustness takes 0 (all) or more images, not {images}.")
+    prepared = load_prepared(data)
+    targets = split_targets(prepared, target, split, ())
+    match = match_labels(model.labels, targets.classes, model=model.name)
+    subject = Subject(model, prepared, targets, match, images, reporter)
+    for name in wanted:
+        _check(name, subject)
+    return subject
 
 
 def _check(name: AnalysisName, subject: Subject) -> None:
@@ -203,6 +237,8 @@ def _or_none(hessian: Callable[[], Any]) -> dict[str, Any] | None:
 
 def _features(subject: Subject) -> dict[str, Any]:
     rows, labels = subject.known
+    chosen = drawn(len(rows), COMPARED_IMAGES)
+    rows, labels = rows[chosen], labels[chosen]
     names = subject.match.names
     position = subject.config.se.position
     before, after = network_features(subject.network, subject.prepared.pack, rows, subject.config)
@@ -235,10 +271,13 @@ def _embedded(features: npt.NDArray[np.float32]) -> list[list[float]]:
 def _probe(
     subject: Subject, before: npt.NDArray[np.float32], after: npt.NDArray[np.float32], labels: Index
 ) -> dict[str, float] | None:
-    """Accuracy of a linear probe before and after SE; None where the data has no training images."""
+    """Accuracy of a linear probe before and after SE; None where the data has no training images, or no
+    others."""
     try:
         training = subject.training
     except InputError:
+        return None
+    if np.array_equal(training.pack_rows, subject.targets.pack_rows):
         return None
     positions, own = subject.match.labels(training.labels)
     chosen = drawn(len(own), PROBE_IMAGES)

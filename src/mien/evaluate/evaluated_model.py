@@ -73,8 +73,10 @@ class EvaluatedFolder:
         """See that what is there, if anything, is of the same model and data.
 
         Raises:
-            InputError: the folder holds a run, or what was evaluated of another model or on other data.
+            InputError: it is a file, or holds a run, or what was evaluated of another model or on other data.
         """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"{self.folder} is no folder; name another --out.")
         if (self.folder / RUN).exists():
             raise InputError(f"{self.folder} is a run's folder; name another --out.")
         if not is_evaluated(self.folder):
@@ -115,9 +117,30 @@ def read_evaluated(folder: Path) -> EvaluatedFolder:
     known = {f.name for f in dataclasses.fields(EvaluatedFolder)} - {"folder"}
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT or set(values) != known:
         raise InputError(f"{path}: not in the format of this mien; evaluate the model again.")
-    if values["kind"] not in get_args(Kind) or not values["labels"]:
-        raise InputError(f"{path}: it names no labels or no kind of model; evaluate the model again.")
+    wrong = _wrong(values)
+    if wrong:
+        raise InputError(f"{path}: {wrong} is not as mien writes it; evaluate the model again.")
     values["views"] = {name: tuple(names) for name, names in values["views"].items()}
     return EvaluatedFolder(
         folder, **{**values, "labels": tuple(values["labels"]), "sets": tuple(values["sets"])}
     )
+
+
+def _wrong(values: Mapping[str, Any]) -> str | None:
+    """The first value of model.json that is of another kind than `EvaluatedFolder` says, or None."""
+    texts = ("name", "spec", "target", "rule", "data", "manifest_hash", "weights_sha256")
+    views = values["views"]
+    right = {
+        **{name: isinstance(values[name], str) for name in texts},
+        "kind": values["kind"] in get_args(Kind),
+        "labels": _are_names(values["labels"]) and bool(values["labels"]),
+        "views": isinstance(views, dict) and all(map(_are_names, views.values())),
+        "sets": _are_names(values["sets"]),
+        "parameters": values["parameters"] is None or isinstance(values["parameters"], int),
+        "card": values["card"] is None or isinstance(values["card"], dict),
+    }
+    return next((name for name, is_right in right.items() if not is_right), None)
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from mien.config import ModelConfig
 from mien.errors import InputError
+from mien.evaluate.landscape import undisturbed
 from mien.evaluate.predict import BATCH, predict_logits
 from mien.preprocess import to_input
 
@@ -157,7 +158,7 @@ def grad_cam(
     """Grad-CAM at a layer: channels weighted by their mean gradient, summed, cut at 0, enlarged bilinearly.
 
     Args:
-        model: normalised faces -> logits, in evaluation mode.
+        model: normalised faces -> logits; put into evaluation mode for the call.
         layer: the part of `model` whose output is taken, [B, H', W', D] or [B, D, H', W']; of a Swin
             `model.encoder.layers[i]`.
         faces: uint8 [N, H, W, C].
@@ -176,16 +177,17 @@ def grad_cam(
     device = next(model.parameters()).device
     maps = []
     try:
-        for start in range(0, len(faces), BATCH):
-            batch = faces[start : start + BATCH]
-            x = to_input(batch, size=config.size, channels=config.channels, mean=config.mean, std=config.std)
-            outputs.clear()
-            with torch.enable_grad():
+        with undisturbed(model), torch.enable_grad():
+            for start in range(0, len(faces), BATCH):
+                batch = faces[start : start + BATCH]
+                x = to_input(
+                    batch, size=config.size, channels=config.channels, mean=config.mean, std=config.std
+                )
+                outputs.clear()
                 logits = model(torch.from_numpy(x).to(device).requires_grad_())
                 shown = torch.from_numpy(classes[start : start + BATCH]).to(device)
-                chosen = logits.gather(1, shown[:, None]).sum()
-                (gradient,) = torch.autograd.grad(chosen, outputs)
-            maps.append(_cam(outputs[0].detach(), gradient, channels_last, config.size))
+                (gradient,) = torch.autograd.grad(logits.gather(1, shown[:, None]).sum(), outputs)
+                maps.append(_cam(outputs[0].detach(), gradient, channels_last, config.size))
     finally:
         handle.remove()
     return np.concatenate(maps)

@@ -90,14 +90,17 @@ class Landscape:
     """Share of the parameters that move."""
 
     def rises(self) -> dict[str, float]:
-        """Mean rise of the loss over the centre at the distances of `RINGS`, within half a grid step."""
+        """Mean rise of the loss over the centre at the distances of `RINGS`, within half a grid step; NaN
+        where no point but the centre lies there."""
         distance = np.hypot(*np.meshgrid(self.coordinates, self.coordinates, indexing="ij"))
         half_step = (self.coordinates[1] - self.coordinates[0]) / 2
         middle = len(self.coordinates) // 2
-        risen = self.loss - self.loss[middle, middle]
-        return {
-            f"{ring:g}": float(risen[np.abs(distance - ring) <= half_step + 1e-12].mean()) for ring in RINGS
-        }
+        rises = {}
+        for ring in RINGS:
+            there = (np.abs(distance - ring) <= half_step + 1e-12) & (distance > 0)
+            mean = float(self.loss[there].mean()) if there.any() else math.nan
+            rises[f"{ring:g}"] = mean - float(self.loss[middle, middle])
+        return rises
 
     def local_minima(self) -> int:
         """Inner points of the grid whose eight neighbours are all higher: 1 for a single bowl."""
@@ -205,7 +208,8 @@ def image_losses(model: nn.Module, sample: LossSample) -> tuple[Tensor, Tensor]:
             targets = targets.to(device)
             logits = model(x.to(device)).float()
             losses.append(F.cross_entropy(logits, targets, reduction="none"))
-            correct.append(logits.argmax(1) == targets.argmax(1))
+            # The argmax of NaNs is a class too.
+            correct.append((logits.argmax(1) == targets.argmax(1)) & losses[-1].isfinite())
     return torch.cat(losses), torch.cat(correct)
 
 

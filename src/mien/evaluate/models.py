@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,7 @@ class EvaluatedModel:
     """The K class names in the order of the answers, by `mien.labels.canonical_name`."""
     log_probabilities: Callable[[Faces], LogProbabilities]
     """uint8 [N,H,W,C] cropped faces, C = 1 (grey) or 3 (RGB), to float32 [N,K], finite, with exponentials
-    that sum to 1. Raises InputError where a function answers with something else."""
+    that sum to 1. Raises InputError where a function fails or answers with something else."""
     weights: Path | None = None
     """The file with the weights; None of a function."""
     network: nn.Module | None = None
@@ -264,10 +265,22 @@ def _function(source: str, attribute: str) -> EvaluatedModel:
         parts = [np.zeros((0, len(labels)), dtype=np.float32)]
         for start in range(0, len(faces), _PART):
             part = faces[start : start + _PART]
-            parts.append(_checked(function(part), len(part), len(labels), name, output == "logits"))
+            answers = _called(function, part, name)
+            parts.append(_checked(answers, len(part), len(labels), name, output == "logits"))
         return np.concatenate(parts)
 
     return EvaluatedModel(name, "function", f"{Path(source).name}:{attribute}", labels, answer)
+
+
+def _called(function: Callable[[Faces], Any], faces: Faces, name: str) -> Any:
+    try:
+        return function(faces)
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise InputError(
+            f"{name} failed on {len(faces)} faces of shape {list(faces.shape[1:])} ({type(error).__name__}: "
+            f"{error}; {Path(place.filename).name}, line {place.lineno})."
+        ) from error
 
 
 def _checked(answers: Any, count: int, classes: int, name: str, are_logits: bool) -> LogProbabilities:

@@ -66,6 +66,8 @@ def _pairs(columns: Sequence[Column], measured: Mapping[str, Any]) -> list[tuple
 def _surface_sentence(measured: Mapping[str, Mapping[str, Any]], pair: tuple[str, str]) -> str:
     without, with_sam = (measured[name]["rises"] for name in pair)
     known = [ring for ring in without if without[ring] is not None and with_sam.get(ring) is not None]
+    if not known:
+        return f"The surfaces of {pair[0]} and {pair[1]} have no finite rise in common."
     told = joined(
         [f"{with_sam[ring]:.2f} instead of {without[ring]:.2f} at distance {ring}" for ring in known]
     )

@@ -101,7 +101,7 @@ def _front_matter(column: Column, card: ModelCard) -> str:
         "pipeline_tag": "image-classification",
         "tags": ["facial-expression-recognition", "emotion-recognition", "swin-transformer", "onnx"],
         "license": "other" if card.licence else "unknown",
-        "license_name": card.licence or "see the training data",
+        "license_name": "research-use" if card.licence else "see-the-training-data",
         "datasets": sets,
         "metrics": ["accuracy", "recall", "f1"],
         "model-index": [

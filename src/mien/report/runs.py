@@ -20,7 +20,7 @@ from mien.evaluate.metrics import score
 from mien.evaluate.split import read_evaluation, read_logits
 from mien.files import sha256_of
 from mien.labels import EMOTIONS, SEVEN
-from mien.models.saved import EVALUATION, HISTORY, read_run
+from mien.models.saved import CONFIG, EVALUATION, HISTORY, read_run
 from mien.models.weights import BEST
 
 HALF_PRECISION = 0.005
@@ -125,6 +125,11 @@ def _made(folder: Path) -> _Made:
     if is_evaluated(folder):
         model = read_evaluated(folder)
         return _Made(folder, model.data_folder, None, model.labels, _record(model))
+    if not (folder / CONFIG).is_file():
+        raise InputError(
+            f"{folder}: no run and no evaluated model there; give what mien train or mien evaluate --out "
+            "wrote."
+        )
     run = read_run(folder)
     return _Made(folder, run.data, run.config, run.labels, run.record)
 
