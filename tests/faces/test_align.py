@@ -9,7 +9,7 @@ from PIL import Image
 from mien.card import CropTemplate
 from mien.data.synthetic import draw_faces
 from mien.errors import InputError
-from mien.faces.align import box_transform, crop_face, eye_transform, warp
+from mien.faces.align import box_transform, crop_face, eye_transform, landmark_transform, warp
 
 TEMPLATE = CropTemplate(left_eye=(0.31, 0.39), right_eye=(0.69, 0.38), detected=1.0, spread=0.0, count=1)
 SIZE = 48
@@ -141,3 +141,32 @@ def test_what_cannot_be_cut_is_refused():
         crop_face(rgb, box=np.array([3, 3, 3, 3]), size=SIZE)
     with pytest.raises(InputError, match="area"):
         crop_face(rgb, box=np.array([3, 3, np.nan, 3]), size=SIZE)
+
+
+def test_points_that_fit_are_taken_to_their_places():
+    draw = np.random.default_rng(0)
+    points = draw.uniform(0, 200, (5, 2))
+    turn = np.array([[0.6, -0.3], [0.3, 0.6]])
+    places = points @ turn.T + (7, -20)
+    np.testing.assert_allclose(landmark_transform(points, places), np.column_stack([turn, (7, -20)]))
+    np.testing.assert_allclose(
+        landmark_transform(points[:2], places[:2]), np.column_stack([turn, (7, -20)]), atol=1e-9
+    )
+
+
+def test_points_that_do_not_fit_are_taken_as_near_as_a_similarity_can():
+    draw = np.random.default_rng(1)
+    points, places = draw.uniform(0, 200, (5, 2)), draw.uniform(0, 112, (5, 2))
+    # The same least squares as a linear system in a, b, x, y of [[a, -b, x], [b, a, y]].
+    rows_x = np.column_stack([points[:, 0], -points[:, 1], np.ones(5), np.zeros(5)])
+    rows_y = np.column_stack([points[:, 1], points[:, 0], np.zeros(5), np.ones(5)])
+    a, b, x, y = np.linalg.lstsq(
+        np.concatenate([rows_x, rows_y]), np.concatenate([places[:, 0], places[:, 1]]), rcond=None
+    )[0]
+    np.testing.assert_allclose(landmark_transform(points, places), [[a, -b, x], [b, a, y]], atol=1e-8)
+
+
+@pytest.mark.parametrize("points", [np.full((5, 2), 3.0), np.full((5, 2), np.nan)])
+def test_points_that_say_nothing_are_refused(points):
+    with pytest.raises(InputError, match="in one place or not known"):
+        landmark_transform(points, np.random.default_rng(0).uniform(0, 112, (5, 2)))

@@ -1,5 +1,7 @@
 """A model file in use: what is refused, and that every answer follows from the pixels."""
 
+import hashlib
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -197,3 +199,39 @@ def test_one_detector_is_made_and_a_users_own_is_taken(model_path):
 def test_unreadable_pictures_say_so(model_path, tmp_path):
     with pytest.raises(UnreadableImage, match="no such file"):
         load(model_path).read(tmp_path / "missing.jpg")
+
+
+def test_faces_in_given_boxes_keep_their_order(model_path):
+    frame, boxes, _ = paste_faces(draw_faces(3, size=96, channels=3, seed=1, frontal=True), seed=1)
+    model = load(model_path)
+    given = np.asarray(boxes, dtype=float)[::-1]
+    faces = model.read(frame, boxes=given)
+    np.testing.assert_allclose([face.box for face in faces], given, atol=1e-3)
+    assert all(face.detection_score is None and face.landmarks is not None for face in faces)
+    found = {face.landmarks: face for face in model.read(frame)}
+    for face in faces:
+        nearest = min(found, key=lambda points: np.abs(np.subtract(points, face.landmarks)).max())
+        assert np.abs(np.subtract(nearest, face.landmarks)).max() < 3
+        assert face.emotion == found[nearest].emotion
+
+
+def test_a_box_without_a_face_is_cut_as_it_is(model_path):
+    (face,) = load(model_path, detector=None).read(np.zeros((60, 60, 3), np.uint8), boxes=[[5, 5, 40, 40]])
+    assert face.landmarks is None
+    assert face.detection_score is None
+    json.dumps(face.to_dict(), allow_nan=False)
+    with pytest.raises(InputError, match="has no area inside the picture"):
+        load(model_path).read(np.zeros((60, 60, 3), np.uint8), boxes=[[70, 5, 90, 40]])
+
+
+def test_faces_below_the_smallest_size_are_not_looked_for(model_path):
+    frame, _, _ = paste_faces(draw_faces(2, size=96, channels=3, seed=1, frontal=True), seed=1)
+    assert len(load(model_path).read(frame)) == 2
+    assert load(model_path, min_face=300).read(frame) == []
+
+
+def test_the_hash_must_be_that_of_the_file(model_path):
+    right = hashlib.sha256(Path(model_path).read_bytes()).hexdigest()
+    assert load(model_path, sha256=right).card
+    with pytest.raises(InputError, match=r"SHA-256"):
+        load(model_path, sha256="0" * 64)

@@ -16,6 +16,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from mien import __version__
 from mien.cli.data import add_data_verbs
+from mien.cli.detector import add_detector_verbs
 from mien.cli.evaluate import add_evaluate_verbs, print_figures
 from mien.cli.parser import Verb, new_parser, settings_of
 from mien.cli.predict import predict, predict_parser
@@ -103,6 +104,9 @@ def _parser() -> tuple[ArgumentParser, dict[str, Verb]]:
     study_verbs = add_study_verbs(study)
     commands.add_subcommand("predict", predict_parser(), help="read the faces in pictures")
     commands.add_subcommand("webcam", webcam_parser(), help="read the faces before the camera")
+    detector = new_parser("Networks that find faces or tell people apart.")
+    commands.add_subcommand("detector", detector, help="fetch a face detector or an embedder")
+    detector_verbs = add_detector_verbs(detector)
     return parser, {
         **{f"data {name}": verb for name, verb in data_verbs.items()},
         **{f"study {name}": verb for name, verb in study_verbs.items()},
@@ -110,6 +114,7 @@ def _parser() -> tuple[ArgumentParser, dict[str, Verb]]:
         **evaluate_verbs,
         "predict": predict,
         "webcam": webcam,
+        **{f"detector {name}": verb for name, verb in detector_verbs.items()},
     }
 
 

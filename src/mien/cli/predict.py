@@ -12,6 +12,8 @@ from jsonargparse import ArgumentParser, Namespace
 
 from mien.cli.parser import new_parser
 from mien.errors import InputError
+from mien.faces.detector import MIN_FACE
+from mien.faces.named import DETECTORS, DetectorName
 
 if TYPE_CHECKING:
     from mien.runtime.pipeline import PredictedFile
@@ -37,6 +39,12 @@ def predict_parser() -> ArgumentParser:
         "--model", type=Path | None, help=".onnx file or run's folder; the bundled model by default"
     )
     parser.add_argument("--crops", action="store_true", help="the pictures are cropped faces: detect nothing")
+    parser.add_argument(
+        "--detector", choices=DETECTORS, default="mtcnn", help="what finds faces; `none` is --crops"
+    )
+    parser.add_argument(
+        "--min-face", type=float, default=MIN_FACE, help="side of the smallest face to look for, in pixels"
+    )
     parser.add_argument("--labels", type=str, default="all", help="`all`, `7` (contempt left out) or names")
     parser.add_argument(
         "--prior", choices=("training", "uniform"), default="training", help="class shares to expect"
@@ -65,7 +73,8 @@ def predict(options: Namespace) -> int:
 
     if options.min_confidence is not None and not 0 <= options.min_confidence <= 1:
         raise InputError(f"--min-confidence must lie in 0 to 1, not {options.min_confidence:g}.")
-    model = load(options.model, detector="none" if options.crops else "mtcnn")
+    detector: DetectorName = "none" if options.crops else options.detector
+    model = load(options.model, detector=detector, min_face=options.min_face)
     targets = [(name, options[name]) for name in _FORMATS if options[name] is not None]
     failed = False
     shown: list[PredictedFile] = []

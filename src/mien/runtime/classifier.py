@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import InputError, UnreadableImage
 from mien.faces.align import crop_face
-from mien.faces.detector import Detections, Detector
+from mien.faces.boxes import Boxes, faces_in_boxes
+from mien.faces.detector import MIN_FACE, Detections, Detector
+from mien.faces.named import DETECTORS, DetectorName, detector_named
 from mien.images import ImageSource, load_image
 from mien.preprocess import to_input
 from mien.runtime.face import Face
@@ -38,17 +39,25 @@ class Classifier:
         path: an ONNX file written by `mien export`.
         threads: processor threads of onnxruntime.
         max_bytes: a larger file is refused.
+        sha256: what the file's SHA-256 must be, in hexadecimal; none asks for nothing.
 
     Raises:
-        InputError: no such file, too large, not an ONNX file, without a card or with one this mien cannot
-            read, or a network whose input or output is not what its card says.
+        InputError: no such file, too large, another SHA-256, not an ONNX file, without a card or with one
+            this mien cannot read, or a network whose input or output is not what its card says.
     """
 
-    def __init__(self, path: str | Path, *, threads: int = 1, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        threads: int = 1,
+        max_bytes: int = MAX_BYTES,
+        sha256: str | None = None,
+    ) -> None:
         self.path = Path(path)
         if threads < 1:
             raise InputError(f"threads must be 1 or more, not {threads}.")
-        self._session = open_session(self.path, threads, max_bytes)
+        self._session = open_session(self.path, threads, max_bytes, sha256=sha256)
         self.card = card_of(self._session, self.path)
         check_network(self._session, self.card, self.path)
 
@@ -112,10 +121,13 @@ class Model(Classifier):
 
     Args:
         path: an ONNX file written by `mien export`.
-        detector: ``"mtcnn"`` (made on first use), any `Detector`, or ``"none"`` or None for pictures that are
-            crops already.
+        detector: ``"mtcnn"``, ``"centerface"`` (once `mien detector get centerface` has fetched it), any
+            `Detector`, or ``"none"`` or None for pictures that are crops already. A named one is made on
+            first use.
+        min_face: side of the smallest face that a named detector looks for, in pixels.
         threads: processor threads of onnxruntime.
         max_bytes: a larger model file is refused.
+        sha256: see `Classifier`.
 
     Raises:
         InputError: as `Classifier`, or an unknown detector.
@@ -125,14 +137,20 @@ class Model(Classifier):
         self,
         path: str | Path,
         *,
-        detector: Detector | Literal["mtcnn", "none"] | None = "mtcnn",
+        detector: Detector | DetectorName | None = "mtcnn",
+        min_face: float = MIN_FACE,
         threads: int = 1,
         max_bytes: int = MAX_BYTES,
+        sha256: str | None = None,
     ) -> None:
-        if isinstance(detector, str) and detector not in ("mtcnn", "none"):
-            raise InputError(f'detector must be "mtcnn", "none" or a Detector, not {detector!r}.')
-        super().__init__(path, threads=threads, max_bytes=max_bytes)
+        if isinstance(detector, str) and detector not in DETECTORS:
+            raise InputError(
+                f"detector must be one of {', '.join(DETECTORS)} or a Detector, not {detector!r}."
+            )
+        super().__init__(path, threads=threads, max_bytes=max_bytes, sha256=sha256)
         self._detector = detector
+        self.min_face = min_face
+        """Side of the smallest face that a named detector looks for, in pixels."""
         self.threads = threads
         """Processor threads of onnxruntime."""
         self.detector_name = detector if isinstance(detector, str) else "none" if detector is None else None
@@ -144,27 +162,35 @@ class Model(Classifier):
         if self._detector is None or self._detector == "none":
             return None
         if isinstance(self._detector, str):
-            from mien.faces.mtcnn import MTCNNDetector
-
-            self._detector = MTCNNDetector(threads=self.threads)
+            self._detector = detector_named(self._detector, threads=self.threads, min_face=self.min_face)
         return self._detector
 
     def read(
-        self, picture: ImageSource, *, prior: Prior = "training", view: str | Sequence[str] = "all"
+        self,
+        picture: ImageSource,
+        *,
+        boxes: Boxes | None = None,
+        prior: Prior = "training",
+        view: str | Sequence[str] = "all",
     ) -> Reading:
         """The faces of a picture, the surest detection first; none where no face is found.
 
         Args:
             picture: a path, the bytes of an image file, a PIL image, or uint8 RGB [H,W,3] or grey [H,W].
+            boxes: where its faces are, [N,4], x0, y0, x1, y1 in pixels of the upright picture; the answers
+                keep their order. None detects.
             prior: how often each class is expected: ``"training"``, ``"uniform"``, or a share for each class.
             view: ``"all"``, ``"7"``, a view of the card, or the names to keep.
 
         Raises:
             UnreadableImage: the picture cannot be decoded, or is too large.
-            InputError: the prior or the view cannot be used.
+            InputError: the boxes, the prior or the view cannot be used.
         """
         rgb = load_image(picture)
         detector = self.detector
+        if boxes is not None:
+            found = faces_in_boxes(rgb, boxes, detector)
+            return Reading(self.describe(rgb, found, prior=prior, view=view), rgb)
         if detector is None:
             row = self.classify(rgb[None], prior=prior, view=view)[0]
             whole = (0.0, 0.0, float(rgb.shape[1]), float(rgb.shape[0]))
@@ -270,8 +296,11 @@ class Model(Classifier):
         return [
             self._face(
                 _box_of(found.boxes[i]),
-                tuple((float(x), float(y)) for x, y in found.landmarks[i]),
-                float(found.scores[i]),
+                # Not a number where a user gave the box: JSON has no NaN.
+                tuple((float(x), float(y)) for x, y in found.landmarks[i])
+                if np.isfinite(found.landmarks[i]).all()
+                else None,
+                float(found.scores[i]) if np.isfinite(found.scores[i]) else None,
                 row,
                 view,
             )
@@ -304,22 +333,31 @@ class Model(Classifier):
 def load(
     path: str | Path | None = None,
     *,
-    detector: Detector | Literal["mtcnn", "none"] | None = "mtcnn",
+    detector: Detector | DetectorName | None = "mtcnn",
+    min_face: float = MIN_FACE,
     threads: int = 1,
+    sha256: str | None = None,
 ) -> Model:
     """Open a trained model.
 
     Args:
         path: an ONNX file written by `mien export`, or a run's folder that holds ``model.onnx``; none takes
             the model that comes with mien.
-        detector: ``"mtcnn"``, any `Detector`, or ``"none"`` or None for pictures that are crops already.
+        detector: ``"mtcnn"``, ``"centerface"``, any `Detector`, or ``"none"`` or None for pictures that are
+            crops already.
+        min_face: side of the smallest face that a named detector looks for, in pixels.
         threads: processor threads of onnxruntime.
+        sha256: what the file's SHA-256 must be, in hexadecimal; none asks for nothing.
 
     Raises:
         InputError: there is no such model, or it cannot be used; the message says why.
     """
     return Model(
-        bundled_path() if path is None else model_file(Path(path)), detector=detector, threads=threads
+        bundled_path() if path is None else model_file(Path(path)),
+        detector=detector,
+        min_face=min_face,
+        threads=threads,
+        sha256=sha256,
     )
 
 

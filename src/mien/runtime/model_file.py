@@ -1,7 +1,13 @@
-"""Finding, opening and checking a model file: nothing in it is trusted before it agrees with its card."""
+"""Finding, opening and checking a model file: nothing in it is trusted before it agrees with its card.
+
+A file from outside cannot run code of its own or read other files here, but it can still compute at length or
+answer with nonsense: the SHA-256 that its maker states is what tells that it is the file that was meant.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -52,21 +58,21 @@ def model_file(path: Path) -> Path:
     return inside
 
 
-def open_session(path: Path, threads: int, max_bytes: int) -> Any:
+def open_session(path: Path, threads: int, max_bytes: int, *, sha256: str | None = None) -> Any:
     """An onnxruntime session on the processor.
 
+    Args:
+        path: the ONNX file.
+        threads: processor threads.
+        max_bytes: a larger file is refused.
+        sha256: what the file's SHA-256 must be, 64 hexadecimal digits in either case; none asks for nothing.
+
     Raises:
-        InputError: no such file, larger than `max_bytes`, or not an ONNX model.
+        InputError: no such file, larger than `max_bytes`, another SHA-256, or not an ONNX model.
     """
     import onnxruntime
 
-    try:
-        length = path.stat().st_size
-        if length > max_bytes:
-            raise InputError(f"{path}: the model has {length:,} bytes, more than the limit of {max_bytes:,}.")
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such model file.") from None
+    content = _checked_content(path, max_bytes, sha256)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -79,6 +85,26 @@ def open_session(path: Path, threads: int, max_bytes: int) -> Any:
     except Exception as error:
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise InputError(f"{path}: onnxruntime cannot open this as an ONNX model ({reason}).") from error
+
+
+def _checked_content(path: Path, max_bytes: int, sha256: str | None) -> bytes:
+    """The file's bytes, those whose size and hash were checked."""
+    if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        raise InputError(f"a SHA-256 has 64 hexadecimal digits, not {sha256!r}.")
+    # A device or a pipe has no size and might never end.
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such model file.")
+    length = path.stat().st_size
+    if length > max_bytes:
+        raise InputError(f"{path}: the model has {length:,} bytes, more than the limit of {max_bytes:,}.")
+    content = path.read_bytes()
+    if sha256 is not None:
+        found = hashlib.sha256(content).hexdigest()
+        if found != sha256.lower():
+            raise InputError(
+                f"{path}: its SHA-256 is {found}, not {sha256.lower()}; it is another file, or a damaged one."
+            )
+    return content
 
 
 def card_of(session: Any, path: Path) -> ModelCard:

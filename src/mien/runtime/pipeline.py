@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mien.errors import InputError, UnreadableImage
+from mien.faces.named import DetectorName
 from mien.images import load_image
 from mien.runtime.classifier import Model
 from mien.runtime.face import Face
@@ -116,8 +117,8 @@ class _Task:
 
     number: int
     files: tuple[PredictedFile, ...]
-    model: tuple[Path, str, int]
-    """File, detector, threads."""
+    model: tuple[Path, DetectorName, float, int]
+    """File, detector, smallest face, threads."""
     prior: Prior
     view: str | Sequence[str]
 
@@ -130,7 +131,7 @@ def _read_all(
             yield _read_one(model, found, prior, view)
         return
     assert model.detector_name is not None
-    described = (model.path, model.detector_name, model.threads)
+    described = (model.path, model.detector_name, model.min_face, model.threads)
     parts = _parts(find_pictures(paths))
     tasks = (_Task(number, part, described, prior, view) for number, part in enumerate(parts))
     waiting: dict[int, list[PredictedFile]] = {}
@@ -154,9 +155,9 @@ def _read_task(task: _Task) -> tuple[int, list[PredictedFile]]:
 
 
 @cache
-def _model_of(path: Path, detector: str, threads: int) -> Model:
+def _model_of(path: Path, detector: DetectorName, min_face: float, threads: int) -> Model:
     """A worker's own copy, opened once."""
-    return Model(path, detector=detector, threads=threads)  # type: ignore[arg-type]
+    return Model(path, detector=detector, min_face=min_face, threads=threads)
 
 
 def _read_one(model: Model, found: PredictedFile, prior: Prior, view: str | Sequence[str]) -> PredictedFile:
