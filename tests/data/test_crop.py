@@ -97,7 +97,7 @@ class WatchedModel(Model):
     def __init__(self, card):
         self.card = card
         self._detector = "mtcnn"
-        self._threads = 1
+        self.threads, self.min_face = 1, 24
         self.inputs = []
 
     def logits(self, faces, *, batch=64):

@@ -7,6 +7,7 @@ from mien.data.synthetic import draw_faces, paste_faces
 from mien.errors import InputError
 from mien.faces.align import crop_face
 from mien.faces.boxes import faces_in_boxes, overlap
+from mien.faces.detector import Detections
 from mien.faces.mtcnn import MTCNNDetector
 from mien.faces.template import DEFAULT_TEMPLATE
 
@@ -51,11 +52,34 @@ def test_a_box_without_a_face_has_no_landmarks(detector, scene):
     assert not np.isnan(found.landmarks[1]).any()
 
 
-def test_a_neighbours_face_is_not_taken(detector, scene):
-    frame, boxes, _ = scene
-    x0, y0, x1, y1 = boxes[0]
-    beside = [x1, y0, x1 + (x1 - x0) / 2, y1]
-    assert np.isnan(faces_in_boxes(frame, [beside], detector).landmarks).all()
+class Finds:
+    """Finds one face in whatever part of a picture it is shown, and remembers the part's size."""
+
+    def __init__(self, box):
+        self.box = box
+        self.shapes = []
+
+    def detect(self, rgb):
+        self.shapes.append(rgb.shape[:2])
+        return Detections(
+            np.array([self.box], np.float32), np.ones(1, np.float32), np.ones((1, 5, 2), np.float32)
+        )
+
+
+@pytest.mark.parametrize(("box", "taken"), [([20, 20, 60, 60], True), ([50, 20, 90, 60], False)])
+def test_a_neighbours_face_is_not_taken(box, taken):
+    picture = np.zeros((200, 200, 3), np.uint8)
+    detector = Finds(box)
+    found = faces_in_boxes(picture, [[100, 100, 140, 140]], detector)
+    assert detector.shapes == [(80, 80)]
+    # What was found at 20 in the part is at 100 in the picture: the part begins at 80.
+    np.testing.assert_array_equal(found.landmarks[0], np.full((5, 2), 81 if taken else np.nan))
+
+
+def test_the_room_around_a_box_ends_with_the_picture():
+    detector = Finds([0, 0, 10, 10])
+    faces_in_boxes(np.zeros((50, 70, 3), np.uint8), [[-10, 5, 40, 60]], detector)
+    assert detector.shapes == [(50, 68)]
 
 
 def test_no_boxes_give_no_faces(detector, scene):

