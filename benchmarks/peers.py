@@ -85,6 +85,8 @@ def peer(
 
 
 FER2013_ORDER = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+THREADS = 1
+"""Processor threads of a TensorFlow Lite network, read when it is opened."""
 LITERT = "ai-edge-litert flatbuffers backports.strenum"
 
 
@@ -152,7 +154,7 @@ def _file(package: str, path: str) -> Path:
 @cache
 def _interpreter(path: Path) -> Any:
     litert = importlib.import_module("ai_edge_litert.interpreter")
-    interpreter = litert.Interpreter(model_path=str(path), num_threads=1)
+    interpreter = litert.Interpreter(model_path=str(path), num_threads=THREADS)
     interpreter.allocate_tensors()
     return interpreter
 

@@ -11,6 +11,7 @@ from scipy.special import softmax
 
 from mien.cli import run
 from mien.errors import InputError
+from mien.evaluate.metrics import score
 from mien.evaluate.split import SplitPredictions, read_evaluation, read_logits, write_evaluation
 from mien.export.run import export_run
 from mien.models.saved import read_run
@@ -30,6 +31,10 @@ def sure(trained: Path, tmp_path: Path) -> Path:
     votes = np.eye(8, dtype=np.float32)[labels]
     figures = read_evaluation(folder, "validation")
     assert figures is not None
+    names = read_run(folder).labels
+    figures = [
+        {**entry, **score(logits, labels, names, view=entry["view"], votes=votes)} for entry in figures
+    ]
     rows = np.arange(4000, dtype=np.int64)
     write_evaluation(folder, SplitPredictions("validation", labels, votes, logits, rows), figures)
     return folder

@@ -22,6 +22,7 @@ from mien.runtime.classifier import Classifier
 from mien.runtime.model_file import INPUT_NAME, OUTPUT_NAME
 
 OPSET = 20
+"""Version of the standard ONNX operators; the first with Gelu, and read by onnxruntime since 1.17."""
 LARGEST_DIFFERENCE = 1e-4
 """How far a logit of the exported file may lie from torch's."""
 
@@ -63,7 +64,7 @@ def export_model(module: torch.nn.Module, card: ModelCard, path: Path) -> None:
         if program is None:
             raise MienError("torch.onnx.export gave no program.")
         model = program.model_proto
-    _strip_origins(model)
+    strip_origins(model)
     onnx.helper.set_model_props(model, {CARD_KEY: card.to_json()})
     onnx.checker.check_model(model, full_check=True)
     with replacing(path) as temporary:
@@ -88,9 +89,29 @@ def check_export(module: torch.nn.Module, path: Path, faces: NDArray[np.uint8]) 
     classifier = Classifier(path)
     card = classifier.card
     inputs = to_input(faces, size=card.size, channels=card.channels, mean=card.mean, std=card.std)
+    return check_logits(module, inputs, classifier.logits(faces), path)
+
+
+def check_logits(
+    module: torch.nn.Module, inputs: NDArray[np.float32], logits: NDArray[np.float32], path: Path
+) -> float:
+    """Compare logits of an exported file with torch's.
+
+    Args:
+        module: the network that was exported, in eval mode.
+        inputs: float32 [N,C,S,S], normalised.
+        logits: float32 [N,K], what the file answered.
+        path: the file, for the message.
+
+    Returns:
+        The largest absolute difference.
+
+    Raises:
+        MienError: it is above `LARGEST_DIFFERENCE`, or not a number.
+    """
     with torch.inference_mode():
         expected = module(torch.from_numpy(inputs).to(_device_of(module))).float().cpu().numpy()
-    difference = float(np.abs(classifier.logits(faces) - expected).max(initial=0.0))
+    difference = float(np.abs(logits - expected).max(initial=0.0))
     # Not "difference > limit", which NaN would pass.
     if not difference <= LARGEST_DIFFERENCE:
         raise MienError(
@@ -119,8 +140,9 @@ def _check_shapes(module: torch.nn.Module, example: torch.Tensor, card: ModelCar
         )
 
 
-def _strip_origins(model: Any) -> None:
-    """Remove what the exporter notes about its source: stack traces with this machine's paths."""
+def strip_origins(model: Any) -> None:
+    """Remove what the exporter notes in an `onnx.ModelProto` about its source: stack traces with this
+    machine's paths."""
     model.doc_string = ""
     del model.metadata_props[:]
     graphs = [model.graph, *model.functions]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from mien.card import ModelCard
 from mien.errors import InputError
@@ -40,7 +41,9 @@ def export_run(run: Path, path: Path, *, precision: float | None = None) -> Mode
     temperature = 1.0 if saved.card is None else saved.card.temperature
     card = model_card(saved, *figures, temperature=temperature)
     if precision is not None:
-        card = replace(card, abstain_threshold=_abstain_threshold(run, precision, temperature))
+        kept = read_logits(run, "validation")
+        threshold = abstain_threshold(run, kept["logits"], kept["labels"], precision, temperature)
+        card = replace(card, abstain_threshold=threshold)
     model = saved.model()
     # Noise excites every channel; `reproduce` compares on faces as well.
     shape = (8, card.size, card.size, card.channels)
@@ -52,16 +55,28 @@ def export_run(run: Path, path: Path, *, precision: float | None = None) -> Mode
     return card
 
 
-def _abstain_threshold(run: Path, precision: float, temperature: float) -> float:
+def abstain_threshold(
+    run: Path,
+    logits: npt.NDArray[np.floating],
+    labels: npt.NDArray[np.integer],
+    precision: float,
+    temperature: float,
+) -> float:
     """The confidence from which validation promises a precision.
 
+    Args:
+        run: the run's folder, for the message.
+        logits: float [N,K], of the validation images.
+        labels: int [N].
+        precision: share of right answers, above 0 and below 1.
+        temperature: divides the logits.
+
     Raises:
-        InputError: none does, the precision is out of its range, or validation was not evaluated.
+        InputError: no confidence does, or the precision is out of its range.
     """
-    kept = read_logits(run, "validation")
-    threshold = fit_threshold(kept["logits"], kept["labels"], precision=precision, temperature=temperature)
+    threshold = fit_threshold(logits, labels, precision=precision, temperature=temperature)
     if threshold.value is None:
-        accuracy = float((kept["logits"].argmax(1) == kept["labels"]).mean())
+        accuracy = float((logits.argmax(1) == labels).mean())
         raise InputError(
             f"{run}: no abstain threshold promises a precision of {precision:g} by its {threshold.count} "
             f"validation images, of which {accuracy:.1%} are answered rightly; ask for less."
