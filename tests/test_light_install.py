@@ -20,6 +20,7 @@ BLOCKED = (
     "matplotlib",
     "sklearn",
     "lightning_fabric",
+    "av",
     "cv2",
     "onnx",
 )

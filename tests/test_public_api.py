@@ -21,10 +21,14 @@ EXPORTED = [
     "ModelCard",
     "PredictedFile",
     "UnreadableImage",
+    "UnreadableVideo",
+    "VideoSettings",
     "__version__",
     "load",
     "load_image",
     "predict_paths",
+    "read_video",
+    "watch",
 ]
 
 

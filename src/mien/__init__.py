@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mien.card import CropTemplate, ModelCard
-    from mien.errors import InputError, MienError, MissingExtra, UnreadableImage
+    from mien.errors import InputError, MienError, MissingExtra, UnreadableImage, UnreadableVideo
     from mien.faces.detector import Detections, Detector
     from mien.faces.mtcnn import MTCNNDetector
     from mien.images import load_image
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mien.runtime.classifier import Model, load
     from mien.runtime.face import Face
     from mien.runtime.pipeline import PredictedFile, predict_paths
+    from mien.runtime.video import VideoSettings, read_video, watch
 
 __version__ = "0.1.0.dev0"
 
@@ -40,9 +41,13 @@ _HOMES = {
     "ModelCard": "mien.card",
     "PredictedFile": "mien.runtime.pipeline",
     "UnreadableImage": "mien.errors",
+    "UnreadableVideo": "mien.errors",
+    "VideoSettings": "mien.runtime.video",
     "load": "mien.runtime.classifier",
     "load_image": "mien.images",
     "predict_paths": "mien.runtime.pipeline",
+    "read_video": "mien.runtime.video",
+    "watch": "mien.runtime.video",
 }
 
 __all__ = [
@@ -59,10 +64,14 @@ __all__ = [
     "ModelCard",
     "PredictedFile",
     "UnreadableImage",
+    "UnreadableVideo",
+    "VideoSettings",
     "__version__",
     "load",
     "load_image",
     "predict_paths",
+    "read_video",
+    "watch",
 ]
 
 

@@ -45,6 +45,10 @@ class UnreadableImage(InputError):
         self.reason: UnreadableReason = reason
 
 
+class UnreadableVideo(InputError):
+    """A video cannot be opened or decoded, or its pictures are larger than the stated limit."""
+
+
 class MissingExtra(MienError):
     """A stage needs packages that are not installed; the message holds the `pip install` line."""
 

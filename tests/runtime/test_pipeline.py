@@ -91,3 +91,9 @@ def test_workers_need_a_detector_that_can_be_named(model_path, album):
         predict_paths(own, [album], workers=2)
     with pytest.raises(InputError, match="workers must be 1 or more"):
         predict_paths(own, [album], workers=0)
+
+
+def test_a_video_is_pointed_to_its_verb(model, tmp_path):
+    (tmp_path / "clip.MP4").write_bytes(b"no matter")
+    (result,) = predict_paths(model, [tmp_path / "clip.MP4"])
+    assert "a video; read it with mien video" in result.error

@@ -21,6 +21,7 @@ from mien.cli.evaluate import add_evaluate_verbs, print_figures
 from mien.cli.parser import Verb, new_parser, settings_of
 from mien.cli.predict import predict, predict_parser
 from mien.cli.study import add_study_verbs
+from mien.cli.video import video, video_parser
 from mien.cli.webcam import webcam, webcam_parser
 from mien.config import RunConfig, read_run_config
 from mien.errors import InputError, LostProcess, MienError, MissingExtra, TrainingDiverged
@@ -103,6 +104,7 @@ def _parser() -> tuple[ArgumentParser, dict[str, Verb]]:
     commands.add_subcommand("study", study, help="questions about data that need training")
     study_verbs = add_study_verbs(study)
     commands.add_subcommand("predict", predict_parser(), help="read the faces in pictures")
+    commands.add_subcommand("video", video_parser(), help="read the faces of a video")
     commands.add_subcommand("webcam", webcam_parser(), help="read the faces before the camera")
     detector = new_parser("Networks that find faces or tell people apart.")
     commands.add_subcommand("detector", detector, help="fetch a face detector or an embedder")
@@ -113,6 +115,7 @@ def _parser() -> tuple[ArgumentParser, dict[str, Verb]]:
         "train": _train,
         **evaluate_verbs,
         "predict": predict,
+        "video": video,
         "webcam": webcam,
         **{f"detector {name}": verb for name, verb in detector_verbs.items()},
     }

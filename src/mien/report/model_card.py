@@ -156,7 +156,7 @@ def _example(file: str) -> str:
             "```python",
             "import mien",
             "",
-            f"model = mien.load({file!r})",
+            f"model = mien.load({json.dumps(file)})",
             'for face in model.read("photo.jpg"):',
             "    print(face.box, face.emotion, face.confidence)",
             "```",

@@ -19,32 +19,43 @@ _SMALLEST_TEXT: Final = 11
 """Pixels; below it letters of the built-in font run together."""
 
 
-def annotate(picture: NDArray[np.uint8], faces: Sequence[Face], *, bars: bool = True) -> Image.Image:
+def annotate(
+    picture: NDArray[np.uint8],
+    faces: Sequence[Face],
+    *,
+    bars: bool = True,
+    numbers: Sequence[int] | None = None,
+) -> Image.Image:
     """A copy of a picture with its faces marked.
 
     Args:
         picture: uint8 RGB [H,W,3].
         faces: what `mien.runtime.classifier.Model.read` gave for it.
         bars: whether the probabilities of all classes are drawn beside each face, where there is room.
+        numbers: of the people or tracks the faces belong to; they are written before the emotions and choose
+            the colours, which are otherwise chosen by the places of the faces.
 
     Returns:
         An RGB image of the same size. A face that the model abstains on is grey and says "unsure".
     """
     image = Image.fromarray(picture).convert("RGB")
     draw = ImageDraw.Draw(image, "RGBA")
-    for number, face in enumerate(faces):
+    for place, face in enumerate(faces):
+        number = place if numbers is None else numbers[place] - 1
         colour = _ABSTAINED if face.abstained else COLOURS[number % len(COLOURS)]
-        _mark(draw, image.size, face, colour, bars)
+        _mark(draw, image.size, face, colour, bars, name="" if numbers is None else f"{numbers[place]}: ")
     return image
 
 
-def _mark(draw: ImageDraw.ImageDraw, size: tuple[int, int], face: Face, colour: str, bars: bool) -> None:
+def _mark(
+    draw: ImageDraw.ImageDraw, size: tuple[int, int], face: Face, colour: str, bars: bool, name: str
+) -> None:
     x0, y0, x1, y1 = face.box
     thickness = max(2, round(min(size) / 240))
     draw.rectangle((x0, y0, x1, y1), outline=colour, width=thickness)
     height = max(_SMALLEST_TEXT, round(min(size) / 32))
     font = ImageFont.load_default(height)
-    text = "unsure" if face.abstained else f"{face.emotion} {face.confidence:.0%}"
+    text = name + ("unsure" if face.abstained else f"{face.emotion} {face.confidence:.0%}")
     _, _, width, _ = draw.textbbox((0, 0), text, font=font)
     left = min(max(0.0, x0), max(0.0, size[0] - width - 6))
     top = y0 - height * 1.4 if y0 >= height * 1.4 else min(y1, size[1] - height * 1.4)

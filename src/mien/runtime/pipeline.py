@@ -18,6 +18,7 @@ from mien.images import load_image
 from mien.runtime.classifier import Model
 from mien.runtime.face import Face
 from mien.runtime.probabilities import Prior, probabilities
+from mien.runtime.video_file import VIDEO_SUFFIXES
 from mien.workers import in_processes
 
 PICTURE_SUFFIXES: frozenset[str] = frozenset(
@@ -163,6 +164,8 @@ def _model_of(path: Path, detector: DetectorName, min_face: float, threads: int)
 def _read_one(model: Model, found: PredictedFile, prior: Prior, view: str | Sequence[str]) -> PredictedFile:
     if found.error is not None:
         return found
+    if found.path.suffix.lower() in VIDEO_SUFFIXES:
+        return PredictedFile(found.path, error=f"{found.path}: a video; read it with mien video {found.path}")
     try:
         rgb = load_image(found.path)
     except UnreadableImage as error:
