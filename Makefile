@@ -31,7 +31,7 @@ demo: .venv/for-use
 	$(BIN)/mien reproduce --recipe configs/smoke.toml --study table2 --data "$(OUT)/data" --out "$(OUT)"
 
 test: .venv/for-work
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile
 
 soak: .venv/for-work
 	$(BIN)/python -m pytest -m soak
