@@ -58,6 +58,15 @@ def tables(section: Section | None) -> list[Table]:
     return [block for block in section.blocks if isinstance(block, Table)]
 
 
+VALUES: Mapping[str, Callable[[], dict[str, Any]]] = {
+    "robustness": robustness_values,
+    "landscape": lambda: landscape_values(1.0),
+    "sharpness": lambda: sharpness_values(0.1),
+    "features": features_values,
+    "maps": maps_values,
+}
+
+
 def drawings(section: Section | None) -> list[Any]:
     assert section is not None
     return [drawing for block in section.blocks if isinstance(block, Gallery) for drawing in block.drawings]
@@ -70,13 +79,7 @@ def test_without_an_analysis_there_is_no_section(pair: tuple[Path, Path], name: 
 
 @pytest.mark.parametrize("name", SECTIONS)
 def test_an_analysis_of_other_data_is_left_out(pair: tuple[Path, Path], name: str) -> None:
-    values = {
-        "robustness": robustness_values,
-        "landscape": lambda: landscape_values(1.0),
-        "sharpness": lambda: sharpness_values(0.1),
-        "features": features_values,
-        "maps": maps_values,
-    }[name]()
+    values = VALUES[name]()
     analysis, section = SECTIONS[name]
     keep(pair[0], analysis, values, manifest_hash="cd" * 32)
     assert section(columns(*pair)) is None
@@ -187,13 +190,7 @@ def test_maps_name_the_part_that_decided(pair: tuple[Path, Path]) -> None:
 @pytest.mark.parametrize("name", SECTIONS)
 def test_which_of_several_seeds_is_shown_is_said(make_run: MakeRun, name: str) -> None:
     folders = [make_run(f"s{seed}", run_config(se="pooled", seed=seed), RIGHT) for seed in (0, 1)]
-    values = {
-        "robustness": robustness_values,
-        "landscape": lambda: landscape_values(1.0),
-        "sharpness": lambda: sharpness_values(0.1),
-        "features": features_values,
-        "maps": maps_values,
-    }[name]()
+    values = VALUES[name]()
     analysis, section = SECTIONS[name]
     keep(folders[1], analysis, values)
     assert any("of seed 1, one of 2 seeds." in text for text in texts(section(columns(*folders))))

@@ -10,7 +10,7 @@ import pytest
 
 from mien.errors import InputError
 from mien.labels import SEVEN
-from mien.runtime import tables
+from mien.runtime import parquet_parts
 from mien.runtime.classifier import load
 from mien.runtime.pipeline import PredictedFile
 from mien.runtime.tables import columns, open_writers, rows_of
@@ -81,7 +81,7 @@ def test_json_of_nothing_is_json(model, tmp_path):
 
 @pytest.mark.parametrize("rows_of_a_part", [1, 50_000])
 def test_parquet_is_the_csv(model, results, tmp_path, monkeypatch, rows_of_a_part):
-    monkeypatch.setattr(tables, "_ROWS_OF_A_PART", rows_of_a_part)
+    monkeypatch.setattr(parquet_parts, "ROWS_OF_A_PART", rows_of_a_part)
     write(results, model, ("parquet", tmp_path / "f.parquet"), ("csv", tmp_path / "f.csv"))
     frame = pl.read_parquet(tmp_path / "f.parquet")
     assert frame.columns == columns(model.card.labels)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from mien.errors import InputError
 from mien.labels import EMOTIONS
-from mien.runtime import timeline
+from mien.runtime import parquet_parts, timeline
 from mien.runtime.sighting import SeenFrame, Sighting
 from mien.runtime.smoothing import smooth
 from mien.runtime.timeline import open_timeline, timeline_columns, timeline_rows
@@ -70,7 +70,7 @@ def test_frames_survive_their_json(frames):
 def test_parts_of_a_parquet_file_are_joined(frames, card, tmp_path, monkeypatch):
     rows = rows_of(frames * 5, card)
     for size in (3, 1000):
-        monkeypatch.setattr(timeline, "_ROWS_OF_A_PART", size)
+        monkeypatch.setattr(parquet_parts, "ROWS_OF_A_PART", size)
         with open_timeline([("parquet", tmp_path / f"{size}.parquet")], card.labels) as (write,):
             for row in rows:
                 write(row)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import tomli_w
@@ -20,6 +21,17 @@ Verb = Callable[[Any], int | None]
 def new_parser(description: str, **kwargs: Any) -> ArgumentParser:
     """A parser that raises instead of leaving, and reads TOML."""
     return ArgumentParser(description=description, exit_on_error=False, parser_mode="toml", **kwargs)
+
+
+def add_model_options(parser: ArgumentParser) -> None:
+    """Which model reads faces, and how: `--model`, `--labels`, `--prior`."""
+    parser.add_argument(
+        "--model", type=Path | None, help=".onnx file or run's folder; the bundled model by default"
+    )
+    parser.add_argument("--labels", type=str, default="all", help="`all`, `7` (contempt left out) or names")
+    parser.add_argument(
+        "--prior", choices=("training", "uniform"), default="training", help="class shares to expect"
+    )
 
 
 def settings_of(kind: type[_Settings], options: Namespace) -> _Settings:

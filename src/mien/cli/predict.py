@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from jsonargparse import ArgumentParser, Namespace
 
-from mien.cli.parser import new_parser
+from mien.cli.parser import add_model_options, new_parser
 from mien.errors import InputError
 from mien.faces.detector import MIN_FACE
 from mien.faces.named import DETECTORS, DetectorName
@@ -35,19 +35,13 @@ def predict_parser() -> ArgumentParser:
     parser.add_argument(
         "paths", nargs="+", help="pictures, folders or patterns; - reads one from standard input"
     )
-    parser.add_argument(
-        "--model", type=Path | None, help=".onnx file or run's folder; the bundled model by default"
-    )
+    add_model_options(parser)
     parser.add_argument("--crops", action="store_true", help="the pictures are cropped faces: detect nothing")
     parser.add_argument(
         "--detector", choices=DETECTORS, default="mtcnn", help="what finds faces; `none` is --crops"
     )
     parser.add_argument(
         "--min-face", type=float, default=MIN_FACE, help="side of the smallest face to look for, in pixels"
-    )
-    parser.add_argument("--labels", type=str, default="all", help="`all`, `7` (contempt left out) or names")
-    parser.add_argument(
-        "--prior", choices=("training", "uniform"), default="training", help="class shares to expect"
     )
     parser.add_argument(
         "--min-confidence",

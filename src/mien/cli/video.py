@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from mien.cli.parser import new_parser
+from mien.cli.parser import add_model_options, new_parser
 
 if TYPE_CHECKING:
     from mien.runtime.video_summary import VideoSummary
@@ -22,15 +22,9 @@ def video_parser() -> ArgumentParser:
     )
     parser.add_argument("path", type=Path, help="the video")
     parser.add_argument("--out", type=Path, required=True, help="folder of the timelines and the summary")
-    parser.add_argument(
-        "--model", type=Path | None, help=".onnx file or run's folder; the bundled model by default"
-    )
+    add_model_options(parser)
     parser.add_argument("--every", type=int, default=1, help="look at each n-th frame")
     parser.add_argument("--fps", type=float | None, help="look at this many frames a second at most")
-    parser.add_argument("--labels", type=str, default="all", help="`all`, `7` (contempt left out) or names")
-    parser.add_argument(
-        "--prior", choices=("training", "uniform"), default="training", help="class shares to expect"
-    )
     parser.add_argument(
         "--window",
         type=float | None,

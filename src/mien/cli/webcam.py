@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from jsonargparse import ArgumentParser, Namespace
 
-from mien.cli.parser import new_parser
+from mien.cli.parser import add_model_options, new_parser
 
 
 def webcam_parser() -> ArgumentParser:
@@ -18,13 +16,7 @@ def webcam_parser() -> ArgumentParser:
     parser.add_argument(
         "--camera", type=str, default="0", help="number or name of the camera, or a video file in its place"
     )
-    parser.add_argument(
-        "--model", type=Path | None, help=".onnx file or run's folder; the bundled model by default"
-    )
-    parser.add_argument("--labels", type=str, default="all", help="`all`, `7` (contempt left out) or names")
-    parser.add_argument(
-        "--prior", choices=("training", "uniform"), default="training", help="class shares to expect"
-    )
+    add_model_options(parser)
     parser.add_argument("--no-mirror", action="store_true", help="show the picture as others see it")
     parser.add_argument("--most-frames", type=int | None, help="end after so many")
     return parser

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,10 +13,8 @@ from mien.card import ModelCard
 from mien.errors import InputError, MissingExtra
 from mien.files import replacing
 from mien.runtime.face import PLACE_COLUMNS
+from mien.runtime.parquet_parts import parquet_rows
 from mien.runtime.pipeline import PredictedFile
-
-_ROWS_OF_A_PART: Final = 50_000
-"""Rows of a parquet file that are held in memory before they are written."""
 
 
 class Writer(Protocol):
@@ -127,24 +124,13 @@ def _parquet(path: Path, card: ModelCard) -> Iterator[Writer]:
         name: text.get(name) or whole.get(name) or (polars.Boolean if name == "abstained" else polars.Float32)
         for name in columns(card.labels)
     }
-    with replacing(path) as temporary, tempfile.TemporaryDirectory() as folder:
-        rows: list[dict[str, Any]] = []
-        parts: list[Path] = []
+    with parquet_rows(path, schema) as write:
 
-        def flush() -> None:
-            part = Path(folder) / f"{len(parts)}.parquet"
-            polars.DataFrame(rows, schema=schema).write_parquet(part)
-            parts.append(part)
-            rows.clear()
+        def write_all(result: PredictedFile) -> None:
+            for row in rows_of(result, card.labels):
+                write(row)
 
-        def write(result: PredictedFile) -> None:
-            rows.extend(rows_of(result, card.labels))
-            if len(rows) >= _ROWS_OF_A_PART:
-                flush()
-
-        yield write
-        flush()
-        polars.scan_parquet(parts).sink_parquet(temporary)
+        yield write_all
 
 
 def _text(result: PredictedFile) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,12 +13,11 @@ from mien.card import ModelCard
 from mien.errors import InputError, MissingExtra
 from mien.files import replacing
 from mien.runtime.face import PLACE_COLUMNS
+from mien.runtime.parquet_parts import parquet_rows
 from mien.runtime.smoothing import Smoothed
 
 TABLES: Final = ("parquet", "csv", "jsonl")
 """Kinds of table."""
-_ROWS_OF_A_PART: Final = 50_000
-"""Rows of a parquet file that are held in memory before they are written."""
 
 Row = dict[str, Any]
 Write = Callable[[Row], None]
@@ -123,24 +121,8 @@ def _parquet(path: Path, labels: Sequence[str]) -> Iterator[Write]:
         "abstained": polars.Boolean,
     }
     schema = {name: kinds.get(name, polars.Float32) for name in timeline_columns(labels)}
-    with replacing(path) as temporary, tempfile.TemporaryDirectory(dir=path.resolve().parent) as folder:
-        rows: list[Row] = []
-        parts: list[Path] = []
-
-        def flush() -> None:
-            part = Path(folder) / f"{len(parts)}.parquet"
-            polars.DataFrame(rows, schema=schema).write_parquet(part)
-            parts.append(part)
-            rows.clear()
-
-        def write(row: Row) -> None:
-            rows.append(row)
-            if len(rows) >= _ROWS_OF_A_PART:
-                flush()
-
+    with parquet_rows(path, schema) as write:
         yield write
-        flush()
-        polars.scan_parquet(parts).sink_parquet(temporary)
 
 
 _WRITERS: Final = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
