@@ -15,7 +15,7 @@ from mien.faces.detector import MIN_FACE, Detections, Detector
 from mien.faces.named import DETECTORS, DetectorName, detector_named
 from mien.images import ImageSource, load_image
 from mien.preprocess import to_input
-from mien.runtime.face import Face
+from mien.runtime.face import Face, face_of
 from mien.runtime.model_file import (
     INPUT_NAME,
     MAX_BYTES,
@@ -193,8 +193,8 @@ class Model(Classifier):
             return Reading(self.describe(rgb, found, prior=prior, view=view), rgb)
         if detector is None:
             row = self.classify(rgb[None], prior=prior, view=view)[0]
-            whole = (0.0, 0.0, float(rgb.shape[1]), float(rgb.shape[0]))
-            return Reading([self._face(whole, None, None, row, view)], rgb)
+            whole = (0, 0, rgb.shape[1], rgb.shape[0])
+            return Reading([face_of(self.card, row, view, box=whole)], rgb)
         return Reading(self.describe(rgb, detector.detect(rgb), prior=prior, view=view), rgb)
 
     def read_many(
@@ -294,40 +294,17 @@ class Model(Classifier):
 
     def _faces(self, found: Detections, shares: NDArray[np.float32], view: str | Sequence[str]) -> list[Face]:
         return [
-            self._face(
-                _box_of(found.boxes[i]),
-                # Not a number where a user gave the box: JSON has no NaN.
-                tuple((float(x), float(y)) for x, y in found.landmarks[i])
-                if np.isfinite(found.landmarks[i]).all()
-                else None,
-                float(found.scores[i]) if np.isfinite(found.scores[i]) else None,
+            face_of(
+                self.card,
                 row,
                 view,
+                box=found.boxes[i],
+                # Not a number where a user gave the box: JSON has no NaN.
+                landmarks=found.landmarks[i] if np.isfinite(found.landmarks[i]).all() else None,
+                score=float(found.scores[i]) if np.isfinite(found.scores[i]) else None,
             )
             for i, row in enumerate(shares)
         ]
-
-    def _face(
-        self,
-        box: tuple[float, float, float, float],
-        landmarks: tuple[tuple[float, float], ...] | None,
-        score: float | None,
-        shares: NDArray[np.float32],
-        view: str | Sequence[str],
-    ) -> Face:
-        kept = set(self.card.view(view))
-        named = {name: float(p) for name, p in zip(self.card.labels, shares, strict=True) if name in kept}
-        emotion = max(named, key=lambda name: named[name])
-        threshold = self.card.abstain_threshold
-        return Face(
-            box=box,
-            landmarks=landmarks,
-            detection_score=score,
-            probabilities=named,
-            emotion=emotion,
-            confidence=named[emotion],
-            abstained=threshold is not None and named[emotion] < threshold,
-        )
 
 
 def load(
@@ -359,8 +336,3 @@ def load(
         threads=threads,
         sha256=sha256,
     )
-
-
-def _box_of(box: NDArray[np.float32]) -> tuple[float, float, float, float]:
-    x0, y0, x1, y1 = (float(value) for value in box)
-    return x0, y0, x1, y1

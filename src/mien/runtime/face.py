@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.card import ModelCard
 
 PLACE_COLUMNS = ("x0", "y0", "x1", "y1")
 """The columns of a box in a table."""
@@ -54,3 +59,37 @@ class Face:
             "abstained": self.abstained,
             "probabilities": dict(self.probabilities),
         }
+
+
+def face_of(
+    card: ModelCard,
+    shares: NDArray[np.floating],
+    view: str | Sequence[str],
+    *,
+    box: Iterable[float],
+    landmarks: NDArray[np.floating] | None = None,
+    score: float | None = None,
+) -> Face:
+    """The answer about one face.
+
+    Args:
+        card: of the model.
+        shares: float [K], probabilities in the order of the card's labels.
+        view: the classes that are named.
+        box: x0, y0, x1, y1 in pixels.
+        landmarks: float [5,2] in pixels, where they are known.
+        score: of the detection, where there is one.
+    """
+    kept = set(card.view(view))
+    named = {name: float(p) for name, p in zip(card.labels, shares, strict=True) if name in kept}
+    emotion = max(named, key=lambda name: named[name])
+    x0, y0, x1, y1 = (float(value) for value in box)
+    return Face(
+        box=(x0, y0, x1, y1),
+        landmarks=None if landmarks is None else tuple((float(x), float(y)) for x, y in landmarks),
+        detection_score=score,
+        probabilities=named,
+        emotion=emotion,
+        confidence=named[emotion],
+        abstained=card.abstain_threshold is not None and named[emotion] < card.abstain_threshold,
+    )
