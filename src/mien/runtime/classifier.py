@@ -77,19 +77,25 @@ class Classifier:
         """
         if batch < 1:
             raise InputError(f"batch must be 1 or more, not {batch}.")
-        card = self.card
-        parts = [np.zeros((0, len(card.labels)), dtype=np.float32)]
-        for start in range(0, max(1, len(faces)), batch):
-            inputs = to_input(
-                faces[start : start + batch],
-                size=card.size,
-                channels=card.channels,
-                mean=card.mean,
-                std=card.std,
-            )
-            if len(inputs):
-                parts.append(self._session.run([OUTPUT_NAME], {INPUT_NAME: inputs})[0])
+        parts = [
+            self.run(self.inputs(faces[start : start + batch]))
+            for start in range(0, max(1, len(faces)), batch)
+        ]
         return np.concatenate(parts)
+
+    def inputs(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Cropped faces as the network takes them, float32 [N,C,S,S] of the card's size and channels; the
+        argument and what is raised are those of `logits`."""
+        card = self.card
+        return to_input(faces, size=card.size, channels=card.channels, mean=card.mean, std=card.std)
+
+    def run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One run of the network, safe to call from several threads: what `inputs` gave, to float32
+        [N,K]."""
+        if not len(inputs):
+            return np.zeros((0, len(self.card.labels)), dtype=np.float32)
+        logits: NDArray[np.float32] = self._session.run([OUTPUT_NAME], {INPUT_NAME: inputs})[0]
+        return logits
 
     def classify(
         self,
@@ -250,7 +256,7 @@ class Model(Classifier):
         view: str | Sequence[str],
         batch: int,
     ) -> Iterator[Reading]:
-        crops = [self._crops(rgb, found) for rgb, found in waiting]
+        crops = [self.crops(rgb, found) for rgb, found in waiting]
         if not crops:
             return
         shares = self.classify(np.concatenate(crops), prior=prior, view=view, batch=batch)
@@ -279,11 +285,11 @@ class Model(Classifier):
         Raises:
             InputError: the prior or the view cannot be used.
         """
-        shares = self.classify(self._crops(rgb, found), prior=prior, view=view)
+        shares = self.classify(self.crops(rgb, found), prior=prior, view=view)
         return self._faces(found, shares, view)
 
-    def _crops(self, rgb: NDArray[np.uint8], found: Detections) -> NDArray[np.uint8]:
-        """The faces of a picture as the network takes them, uint8 [n,S,S,3]."""
+    def crops(self, rgb: NDArray[np.uint8], found: Detections) -> NDArray[np.uint8]:
+        """The faces of uint8 RGB [H,W,3], cut out as `describe` does, uint8 [n,S,S,3]."""
         card = self.card
         crops = np.zeros((len(found), card.size, card.size, 3), dtype=np.uint8)
         for i, crop in enumerate(crops):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mien.errors import InputError
 from mien.faces.align import crop_face
-from mien.faces.detector import Detections
+from mien.faces.detector import Detections, Detector
 from mien.runtime.classifier import Model
 from mien.runtime.embedder import identity_crops
 from mien.runtime.people import Embedder, unit_rows
@@ -90,7 +90,7 @@ class Follower:
         if not self._waiting:
             return []
         last = self._waiting[-1]
-        found = _search(self._detector, last.rgb)
+        found = search_frame(self._detector, last.rgb)
         numbers = self._tracker.update(found, last.position.time)
         now: Places = {
             number: (found.boxes[i], found.landmarks[i], float(found.scores[i]))
@@ -167,13 +167,18 @@ def follow(follower: Follower, frames: Iterator[Frame]) -> Iterator[SeenFrame]:
     yield from follower.flush()
 
 
-def _search(detector: Any, rgb: NDArray[np.uint8]) -> Detections:
-    """The faces of a frame, found in a copy of it that is no larger than need be."""
+def search_frame(detector: Detector, rgb: NDArray[np.uint8], *, side: int = SEARCHED_SIDE) -> Detections:
+    """The faces of a frame, found in a copy of it that is no larger than need be.
+
+    Args:
+        detector: finds faces.
+        rgb: uint8 RGB [H,W,3].
+        side: longer side of that copy in pixels, at most.
+    """
     height, width = rgb.shape[:2]
-    shrink = max(width, height) / SEARCHED_SIDE
+    shrink = max(width, height) / side
     if shrink <= 1:
-        found: Detections = detector.detect(rgb)
-        return found
+        return detector.detect(rgb)
     size = (max(1, round(width / shrink)), max(1, round(height / shrink)))
     small = Image.fromarray(rgb).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
     found = detector.detect(np.asarray(small))
