@@ -20,6 +20,7 @@ from mien.cli.detector import add_detector_verbs
 from mien.cli.evaluate import add_evaluate_verbs, print_figures
 from mien.cli.parser import Verb, new_parser, settings_of
 from mien.cli.predict import predict, predict_parser
+from mien.cli.serve import serve, serve_parser
 from mien.cli.study import add_study_verbs
 from mien.cli.video import video, video_parser
 from mien.cli.webcam import webcam, webcam_parser
@@ -106,6 +107,7 @@ def _parser() -> tuple[ArgumentParser, dict[str, Verb]]:
     commands.add_subcommand("predict", predict_parser(), help="read the faces in pictures")
     commands.add_subcommand("video", video_parser(), help="read the faces of a video")
     commands.add_subcommand("webcam", webcam_parser(), help="read the faces before the camera")
+    commands.add_subcommand("serve", serve_parser(), help="a web page, REST and WebSocket")
     detector = new_parser("Networks that find faces or tell people apart.")
     commands.add_subcommand("detector", detector, help="fetch a face detector or an embedder")
     detector_verbs = add_detector_verbs(detector)
@@ -117,6 +119,7 @@ def _parser() -> tuple[ArgumentParser, dict[str, Verb]]:
         "predict": predict,
         "video": video,
         "webcam": webcam,
+        "serve": serve,
         **{f"detector {name}": verb for name, verb in detector_verbs.items()},
     }
 

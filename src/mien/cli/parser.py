@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import tomli_w
 from jsonargparse import ArgumentParser, Namespace, set_dumper, set_parsing_settings
 
-from mien.config import PrepareConfig, RunConfig
+from mien.config import PrepareConfig, RunConfig, ServeConfig
 
-_Settings = TypeVar("_Settings", PrepareConfig, RunConfig)
+_Settings = TypeVar("_Settings", PrepareConfig, RunConfig, ServeConfig)
 
 Verb = Callable[[Any], int | None]
 """What a verb does with its parsed options; it returns an exit code, or None for 0."""

@@ -25,6 +25,7 @@ from mien.config.run import (
     SEPosition,
     TrainingSetConfig,
 )
+from mien.config.serve import ServeConfig
 
 __all__ = [
     "AuditConfig",
@@ -42,6 +43,7 @@ __all__ = [
     "SAMConfig",
     "SEConfig",
     "SEPosition",
+    "ServeConfig",
     "SplitConfig",
     "TrainingSetConfig",
     "prepare_config_from",

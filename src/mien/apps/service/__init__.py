@@ -1,0 +1,1 @@
+"""`mien serve`: one model behind a web page, REST and WebSocket, on FastAPI."""
