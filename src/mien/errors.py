@@ -46,7 +46,12 @@ class UnreadableImage(InputError):
 
 
 class UnreadableVideo(InputError):
-    """A video cannot be opened or decoded, or its pictures are larger than the stated limit."""
+    """A video cannot be opened or decoded, or its pictures are larger than the stated limit; `reason` says
+    why, and is one that a picture may have."""
+
+    def __init__(self, message: str, reason: UnreadableReason = "damaged") -> None:
+        super().__init__(message)
+        self.reason: UnreadableReason = reason
 
 
 class MissingExtra(MienError):

@@ -1,6 +1,7 @@
 """Frames of video files: some of them, from the middle, turned, damaged; what is refused."""
 
 import contextlib
+import io
 import shutil
 
 import av
@@ -111,7 +112,37 @@ def test_sound_alone_is_no_video(model, tmp_path):
         read_video(model, tmp_path / "voice.mp4", tmp_path / "out")
 
 
-def test_large_pictures_are_refused(clip, monkeypatch):
-    monkeypatch.setattr("mien.runtime.video_file.MAX_PIXELS", WIDTH * HEIGHT - 1)
-    with pytest.raises(UnreadableVideo, match="160 x 96"):
-        next(iter(FrameReader(clip)))
+def test_large_pictures_are_refused(clip):
+    reader = FrameReader(clip, max_pixels=WIDTH * HEIGHT - 1)
+    with pytest.raises(UnreadableVideo, match="160 x 96") as caught:
+        next(iter(reader))
+    assert caught.value.reason == "too large"
+    assert len(list(FrameReader(clip, max_pixels=WIDTH * HEIGHT))) == 180
+
+
+def test_an_open_file_is_read_like_its_path(clip):
+    with clip.open("rb") as file:
+        assert describe_video(file) == describe_video(clip)
+        reader = FrameReader(file, fps=10)
+        for one, other in zip(reader, FrameReader(clip, fps=10), strict=True):
+            assert one.position == other.position
+            np.testing.assert_array_equal(one.rgb, other.rgb)
+        after = FrameReader(clip).walk()
+        position = next(after)[0]
+        assert next(iter(FrameReader(file, after=position))).position.index == 1
+        assert not file.closed
+
+
+def test_walking_tells_of_every_frame(clip):
+    told = list(FrameReader(clip, fps=10).walk())
+    assert [position.index for position, _ in told] == list(range(180))
+    assert [position.index for position, frame in told if frame is not None] == list(range(0, 180, 3))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"#EXTM3U\n#EXTINF:6,\ntwo.mp4\n", b"ffconcat version 1.0\nfile two.mp4\n"]
+)
+def test_an_open_file_that_is_no_video_has_no_name(content):
+    with pytest.raises(UnreadableVideo, match=r"^the video: this is not a video") as caught:
+        describe_video(io.BytesIO(content))
+    assert caught.value.reason == "unsupported format"

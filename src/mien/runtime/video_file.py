@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +30,12 @@ VIDEO_SUFFIXES: Final = frozenset(
 )
 """What is taken as a video by its name."""
 _CONTAINERS: Final = "mov,mp4,matroska,webm,avi,flv,mpeg,mpegts,asf,ogg"
+_MOST_STREAMS: Final = 32
+"""Pictures, sound and subtitles; FFmpeg makes an index for each."""
 FALLBACK_RATE: Final = 25
 """Frames a second where a file does not say."""
+Source = str | Path | BinaryIO
+"""A file by its path, or one that is open for reading and can be sought in; that one is not closed."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class VideoInfo:
     """Pixels as stored, before any rotation."""
     rate: float | None
     """Frames a second, on average."""
+    seconds: float | None
+    """How long it lasts; None where that is not told."""
     frames: int | None
     """About how many; None where neither they nor the length are told."""
     sound: bool
@@ -71,20 +77,20 @@ class Frame:
     """uint8 RGB [H,W,3], upright."""
 
 
-def describe_video(path: str | Path) -> VideoInfo:
+def describe_video(source: Source, *, max_pixels: int = MAX_PIXELS) -> VideoInfo:
     """Size, rate, length and whether there is sound, without decoding.
 
     Raises:
-        UnreadableVideo: no such file, not a video of a known kind, or too large a picture.
+        UnreadableVideo: no such file, not a video of a known kind, or pictures of more than `max_pixels`.
         MissingExtra: PyAV is not installed.
     """
-    with opened_video(Path(path)) as (container, stream):
+    with opened_video(source, max_pixels=max_pixels) as (container, stream):
         rate = None if stream.average_rate is None else float(stream.average_rate)
         seconds = None if container.duration is None else container.duration / 1e6
         if stream.duration is not None and stream.time_base is not None:
             seconds = float(stream.duration * stream.time_base)
         counted = stream.frames or (round(seconds * rate) if seconds and rate else None)
-        return VideoInfo(stream.width, stream.height, rate, counted, bool(container.streams.audio))
+        return VideoInfo(stream.width, stream.height, rate, seconds, counted, bool(container.streams.audio))
 
 
 def check_sampling(every: int, fps: float | None) -> None:
@@ -105,22 +111,29 @@ class FrameReader:
     What cannot be decoded is left out and counted; the frames after it are read.
 
     Args:
-        path: of a video.
+        source: of the video.
         every: take each n-th frame.
         fps: take at most this many frames a second instead: of each interval of 1/fps seconds, the first.
         after: go on after a frame that an earlier reader took.
+        max_pixels: a video with larger pictures is refused.
 
     Raises:
         InputError: both `every` and `fps`, or one out of its range.
     """
 
     def __init__(
-        self, path: str | Path, *, every: int = 1, fps: float | None = None, after: Position | None = None
+        self,
+        source: Source,
+        *,
+        every: int = 1,
+        fps: float | None = None,
+        after: Position | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         check_sampling(every, fps)
-        self.path = Path(path)
         self.damaged = 0
         """Packets that could not be decoded."""
+        self._source, self._max_pixels = source, max_pixels
         self._every, self._fps, self._after = every, fps, after
 
     def __iter__(self) -> Iterator[Frame]:
@@ -131,12 +144,19 @@ class FrameReader:
                 many pixels.
             MissingExtra: PyAV is not installed.
         """
+        return (frame for _, frame in self.walk() if frame is not None)
+
+    def walk(self) -> Iterator[tuple[Position, Frame | None]]:
+        """The place of every frame of the file, and the frame itself where it is one that is taken; for a
+        caller who must not be kept waiting where few are taken. What is raised is that of iterating."""
         slot = -1 if self._after is None else self._slot(self._after)
         for position, frame in self._positions():
             mine = self._slot(position)
             if mine > slot if self._fps is not None else position.index % self._every == 0:
                 slot = mine
-                yield Frame(position, upright(frame, self.path))
+                yield position, Frame(position, upright(frame, self._source, max_pixels=self._max_pixels))
+            else:
+                yield position, None
 
     def _slot(self, position: Position) -> int:
         return 0 if self._fps is None else int(position.time * self._fps + 1e-6)
@@ -144,14 +164,14 @@ class FrameReader:
     def _positions(self) -> Iterator[tuple[Position, VideoFrame]]:
         after = self._after
         if after is not None and after.stamp is not None:
-            with opened_video(self.path) as (container, stream):
+            with opened_video(self._source, max_pixels=self._max_pixels) as (container, stream):
                 frames = self._decoded(container, stream)
                 before = next(frames, None) if _seek(container, stream, after.stamp) else None
                 # Some kinds of file are sought inexactly; what begins too late is of no use.
                 if before is not None and before.pts is not None and before.pts <= after.stamp:
                     yield from self.numbered(frames, stream, after)
                     return
-        with opened_video(self.path) as (container, stream):
+        with opened_video(self._source, max_pixels=self._max_pixels) as (container, stream):
             yield from self.numbered(self._decoded(container, stream), stream, None)
 
     def numbered(
@@ -191,7 +211,7 @@ class FrameReader:
             if index > done:
                 yield Position(index, time, stamp, first), frame
         if index < 0:
-            raise UnreadableVideo(f"{self.path}: no picture of this video can be decoded.")
+            raise UnreadableVideo(f"{_name(self._source)}: no picture of this video can be decoded.")
 
     def _decoded(self, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
         from av.error import FFmpegError
@@ -214,39 +234,64 @@ class FrameReader:
 
 
 @contextlib.contextmanager
-def opened_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+def opened_video(
+    source: Source, *, max_pixels: int = MAX_PIXELS
+) -> Iterator[tuple[InputContainer, VideoStream]]:
     """A video and its stream of pictures, closed when the block ends.
 
     Raises:
-        UnreadableVideo: no such file, not a video of a known kind, or too large a picture.
+        UnreadableVideo: no such file, not a video of a known kind, or pictures of more than `max_pixels`.
         MissingExtra: PyAV is not installed.
     """
     av = pyav()
-    if not path.exists():
-        raise UnreadableVideo(f"{path}: there is no such file.")
-    if not path.is_file():
-        raise UnreadableVideo(f"{path}: this is not a file.")
+    name = _name(source)
     try:
         container = av.open(
-            str(path.resolve()),
-            options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"},
+            _openable(source),
+            # The pixels are for the decoders that the opening tries out. They round sizes up, and leave a
+            # size that they refuse unknown, so theirs is the outer limit alone.
+            options={
+                "format_whitelist": _CONTAINERS,
+                "protocol_whitelist": "file",
+                "max_pixels": str(MAX_PIXELS),
+                "max_streams": str(_MOST_STREAMS),
+            },
             metadata_errors="replace",
         )
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise UnreadableVideo(
-            f"{path}: this is not a video of a known kind, or it is damaged ({_why(error)})."
+            f"{name}: this is not a video of a known kind, or it is damaged ({_why(error)}).",
+            "unsupported format",
         ) from None
     with container:
         stream = next(
             (one for one in container.streams.video if not one.disposition & _cover_picture()), None
         )
         if stream is None or stream.codec_context is None:
-            raise UnreadableVideo(f"{path}: the file holds no moving pictures that can be decoded.")
-        if stream.width * stream.height > MAX_PIXELS:
-            raise UnreadableVideo(_too_large(path, stream.width, stream.height))
+            raise UnreadableVideo(
+                f"{name}: the file holds no moving pictures that can be decoded.", "unsupported format"
+            )
+        _check_pixels(stream.width, stream.height, name, max_pixels)
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         stream.thread_type = "AUTO"
         yield container, stream
+
+
+def _openable(source: Source) -> str | BinaryIO:
+    if not isinstance(source, str | Path):
+        source.seek(0)
+        return source
+    path = Path(source)
+    if not path.exists():
+        raise UnreadableVideo(f"{path}: there is no such file.", "missing file")
+    if not path.is_file():
+        raise UnreadableVideo(f"{path}: this is not a file.", "missing file")
+    return str(path.resolve())
+
+
+def _name(source: Source) -> str:
+    """What a message calls it; an open file was given by someone who need not know its name."""
+    return str(source) if isinstance(source, str | Path) else "the video"
 
 
 def pyav() -> Any:
@@ -281,19 +326,21 @@ def _seek(container: InputContainer, stream: VideoStream, stamp: int) -> bool:
     return True
 
 
-def upright(frame: VideoFrame, path: Path) -> NDArray[np.uint8]:
+def upright(frame: VideoFrame, source: Source, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """uint8 RGB [H,W,3], turned as the file says a player should."""
-    if frame.width * frame.height > MAX_PIXELS:
-        raise UnreadableVideo(_too_large(path, frame.width, frame.height))
+    _check_pixels(frame.width, frame.height, _name(source), max_pixels)
     rgb = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
     turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
 
 
-def _too_large(path: Path, width: int, height: int) -> str:
-    return (
-        f"{path}: pictures of {width} x {height} pixels are above the limit of {MAX_PIXELS:,}; scale it down."
-    )
+def _check_pixels(width: int, height: int, name: str, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise UnreadableVideo(
+            f"{name}: pictures of {width} x {height} pixels are above the limit of {max_pixels:,}; "
+            "scale it down.",
+            "too large",
+        )
 
 
 def _why(error: Exception) -> str:
