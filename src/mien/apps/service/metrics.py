@@ -42,6 +42,7 @@ class Metrics:
             "mien_pictures_waiting", "Pictures that wait or are worked on.", registry=self._registry
         )
         self.streams = Gauge("mien_streams", "Live streams that are open.", registry=self._registry)
+        self.videos = Gauge("mien_videos", "Videos that are being read.", registry=self._registry)
         self.frames = Counter(
             "mien_stream_frames", "Frames of live streams.", ("outcome",), registry=self._registry
         )

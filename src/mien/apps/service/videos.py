@@ -223,10 +223,12 @@ def _turn(service: Service) -> Iterator[None]:
             retry_after=_RETRY_SECONDS,
         )
     service.videos += 1
+    service.metrics.videos.set(service.videos)
     try:
         yield
     finally:
         service.videos -= 1
+        service.metrics.videos.set(service.videos)
 
 
 async def _uploaded(request: Request, service: Service) -> BinaryIO:
