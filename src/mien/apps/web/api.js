@@ -27,7 +27,7 @@ export function token() {
   }
 }
 
-function keepToken(value) {
+export function keepToken(value) {
   kept = value;
   try {
     sessionStorage.setItem(TOKEN_KEY, value);
