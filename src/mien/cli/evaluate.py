@@ -15,7 +15,7 @@ from mien.errors import InputError
 _ANALYSES = ("features", "maps", "robustness", "sharpness", "landscape")
 """Those of `mien.evaluate.analysis_files.ANALYSES`, which imports the training half."""
 
-_STUDIES = ("ablation", "table2")
+_STUDIES = ("ablation", "table2", "full")
 """Those of `mien.study.ablation.STUDIES`, which imports the training half."""
 
 
@@ -283,14 +283,24 @@ def _reproduce_parser() -> ArgumentParser:
         "--study",
         choices=_STUDIES,
         default=_STUDIES[0],
-        help="`table2` leaves out the control and the other places of SE, half of the time",
+        help="`table2` leaves out the control and the other places of SE, half of the time; `full` adds "
+        "label noise, SAM's relatives, balances, shares of the images and comparators, with its own seeds, "
+        "and judges each claim of the paper; start it once a core (docs/study-plan.md)",
     )
-    parser.add_argument("--seeds", type=int, default=1, help="runs of each column")
+    parser.add_argument("--seeds", type=int, default=1, help="runs of each column; not with `full`")
     parser.add_argument(
         "--columns", nargs="+", default=[], help="train these alone, such as swin swin_se; all by default"
     )
     parser.add_argument("--epochs", type=int | None, help="epochs instead of the configs'")
     parser.add_argument("--threads", type=int | None, help="processor threads instead of the configs'")
+    parser.add_argument(
+        "--keep",
+        type=Path | None,
+        help="`full` only: folder that gets what is small of each run; finished ones are taken from it",
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="`full` only: name the runs that are left and their time"
+    )
     return parser
 
 
@@ -298,6 +308,11 @@ def _reproduce(options: Namespace) -> None:
     from mien.progress import Reporter
     from mien.study.reproduce import reproduce
 
+    if options.study == "full":
+        _reproduce_full(options)
+        return
+    if options.keep is not None or options.list:
+        raise InputError("--keep and --list go with --study full alone.")
     made = reproduce(
         options.recipe,
         options.data,
@@ -310,3 +325,19 @@ def _reproduce(options: Namespace) -> None:
         threads=options.threads,
     )
     print(f"{made.summary}\nreport: {made.report}")  # noqa: T201
+
+
+def _reproduce_full(options: Namespace) -> None:
+    from mien.progress import Reporter
+    from mien.study.document import verdict_lines
+    from mien.study.full_run import list_full, reproduce_full
+
+    if options.seeds != 1:
+        raise InputError("--study full has its own seeds; leave out --seeds.")
+    wanted = {name: options[name] for name in ("keep", "columns", "epochs", "threads")}
+    if options.list:
+        list_full(options.recipe, options.out, reporter=Reporter(), **wanted)
+        return
+    made = reproduce_full(options.recipe, options.data, options.out, reporter=Reporter(), **wanted)
+    lines = [made.summary, *verdict_lines(options.out), f"report: {made.report}"]
+    print("\n".join(lines))  # noqa: T201

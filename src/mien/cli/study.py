@@ -14,7 +14,31 @@ def add_study_verbs(parser: ArgumentParser) -> dict[str, Verb]:
     """Give the parser of `mien study` its verbs; returns what each of them does."""
     verbs = parser.add_subcommands(dest="verb")
     verbs.add_subcommand("label-noise", _label_noise_parser(), help="which labels look wrong")
-    return {"label-noise": _label_noise}
+    verbs.add_subcommand(
+        "verdicts", _verdicts_parser(), help="the paper's claims, judged by a study's results"
+    )
+    return {"label-noise": _label_noise, "verdicts": _verdicts}
+
+
+def _verdicts_parser() -> ArgumentParser:
+    parser = new_parser(
+        "Judge each claim of the paper by a folder of results, whether or not it has weights, and write the "
+        "page of the study. Example: mien study verdicts --results results/study --write docs/study.md"
+    )
+    parser.add_argument(
+        "--results", type=Path, required=True, help="folder of a study, or what mien reproduce --keep kept"
+    )
+    parser.add_argument("--write", type=Path | None, help="Markdown file to write")
+    return parser
+
+
+def _verdicts(options: Namespace) -> None:
+    from mien.study.document import verdict_lines, write_study
+
+    if options.write is not None:
+        command = f"mien study verdicts --results {options.results} --write {options.write}"
+        write_study(options.results, options.write, command=command)
+    print("\n".join(verdict_lines(options.results)))  # noqa: T201
 
 
 def _label_noise_parser() -> ArgumentParser:

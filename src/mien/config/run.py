@@ -24,6 +24,25 @@ class TrainingSetConfig:
     """How the classes of the training split are brought to balance: `copies` repeats and augments training
     images by the manifest's balance plan (section 3.3), `sampling` draws classes evenly, `logit_adjustment`
     adds the log prior to the logits in the loss (Menon et al., 2021)."""
+    label_noise: float = 0.0
+    """Share of the training images whose label (or votes) is replaced by that of another class, drawn
+    uniformly; validation and test keep theirs."""
+    share: float = 1.0
+    """Share of the training images of each class that are used; the others are left out."""
+    labelled_by: str | None = None
+    """Use only the training images that this annotation labels as well (`ferplus`); none uses all."""
+    draw_seed: int = 0
+    """Seed of `label_noise` and `share`, apart from `train.seed`, so that runs of all seeds see the same."""
+
+    def __post_init__(self) -> None:
+        within(self, 0, 1, "label_noise")
+        within(self, 0, 1, "share", ends="(]")
+        within(self, 0, inf, "draw_seed")
+        if self.balance == "copies" and (self.label_noise > 0 or self.share < 1 or self.labelled_by):
+            raise InputError(
+                "training_set.balance copies follows the prepared folder's plan, which is of all images and "
+                "their own labels; leave out label_noise, share and labelled_by, or take another balance."
+            )
 
 
 @dataclass(frozen=True)

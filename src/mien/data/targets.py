@@ -11,7 +11,7 @@ validation and test compare with the majority label, which is the authors' `majo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -64,10 +64,12 @@ class Targets:
 
     def only(self, split: str) -> Targets:
         """One split's rows alone."""
-        rows = self.rows(split)
-        return Targets(
-            name=self.name,
-            classes=self.classes,
+        return self.at(self.rows(split))
+
+    def at(self, rows: Index) -> Targets:
+        """Some rows alone, int64 [m], in that order."""
+        return replace(
+            self,
             ids=tuple(self.ids[i] for i in rows),
             sets=tuple(self.sets[i] for i in rows),
             splits=self.splits[rows],
@@ -75,7 +77,6 @@ class Targets:
             labels=self.labels[rows],
             soft=self.soft[rows],
             copies=self.copies[rows],
-            rule=self.rule,
         )
 
     def class_counts(self) -> dict[str, int]:

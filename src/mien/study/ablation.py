@@ -16,11 +16,13 @@ from typing import Final, Literal, TypeAlias, get_args
 import mien
 from mien.config import RunConfig, SAMConfig, SEConfig, SEPosition, read_run_config
 from mien.errors import InputError
+from mien.evaluate.analysis_files import AnalysisName
 from mien.report.comparisons import equal_epochs
 from mien.report.tables import POSITIONS
 
-Study: TypeAlias = Literal["ablation", "table2"]
-"""`table2` are the recipe's own columns; `ablation` adds the control and the other places of SE."""
+Study: TypeAlias = Literal["ablation", "table2", "full"]
+"""`table2` are the recipe's own columns; `ablation` adds the control and the other places of SE; `full` is
+`mien.study.full`."""
 STUDIES: Final[tuple[Study, ...]] = get_args(Study)
 
 
@@ -32,6 +34,16 @@ class PlannedRun:
     """Such as `swin_se`."""
     config: RunConfig
     """With its seed."""
+    step: int = 1
+    """Of the study, in order of value."""
+    claims: tuple[str, ...] = ()
+    """Those of the paper that the run bears on, such as `C1`."""
+    analyses: tuple[AnalysisName, ...] = ()
+    """Done right after training, while there are weights."""
+    judged_on: tuple[str, ...] = ()
+    """Annotations whose labels of the test split it is scored on besides its own."""
+    tuned: bool = False
+    """Whether it waits for the radius of SAM that validation chooses."""
 
     @property
     def name(self) -> str:
@@ -65,7 +77,7 @@ def plan_study(
     if seeds < 1:
         raise InputError(f"--seeds is {seeds}; a study needs at least one.")
     first = {
-        name: _with(column, epochs=epochs, threads=threads)
+        name: with_options(column, epochs=epochs, threads=threads)
         for name, column in recipe_columns(find_recipe(recipe)).items()
     }
     then: Mapping[str, RunConfig] = {}
@@ -78,7 +90,7 @@ def plan_study(
             raise InputError(f"--columns: {name} is no column of this study; it has {', '.join(known)}.")
     wanted = set(columns or known)
     return tuple(
-        PlannedRun(name, _with(config, seed=config.train.seed + seed))
+        PlannedRun(name, with_options(config, seed=config.train.seed + seed))
         for group in (first, then)
         for seed in range(seeds)
         for name, config in group.items()
@@ -122,8 +134,8 @@ def recipe_columns(recipe: Path) -> Mapping[str, RunConfig]:
             f"{recipe}: a config that stands for Swin-SE-SAM needs model.se.position other than none and "
             "optim.sam.rho above 0."
         )
-    no_sam = _without_sam(full)
-    return {"swin": _with_se(no_sam, "none"), "swin_se": no_sam, "swin_se_sam": full}
+    no_sam = without_sam(full)
+    return {"swin": with_se(no_sam, "none"), "swin_se": no_sam, "swin_se_sam": full}
 
 
 def _additions(columns: Mapping[str, RunConfig]) -> tuple[dict[str, RunConfig], dict[str, RunConfig]]:
@@ -132,12 +144,12 @@ def _additions(columns: Mapping[str, RunConfig]) -> tuple[dict[str, RunConfig], 
     for full in columns.values():
         if full.optim.sam.rho == 0 or full.model.se.position == "none":
             continue
-        base = _without_sam(full)
+        base = without_sam(full)
         names = [name for name, config in columns.items() if config == base]
         if not names:
             continue
         others = [place for place in POSITIONS if place not in ("none", base.model.se.position)]
-        places = {f"{names[0]}_{place}": _with_se(base, place) for place in others}
+        places = {f"{names[0]}_{place}": with_se(base, place) for place in others}
         # A budget of time is equal already.
         if base.train.max_minutes is not None or equal_epochs(full) == base.train.epochs:
             return {}, places
@@ -145,11 +157,13 @@ def _additions(columns: Mapping[str, RunConfig]) -> tuple[dict[str, RunConfig], 
     return {}, {}
 
 
-def _without_sam(config: RunConfig) -> RunConfig:
+def without_sam(config: RunConfig) -> RunConfig:
+    """The same with the base optimizer alone."""
     return dataclasses.replace(config, optim=dataclasses.replace(config.optim, sam=SAMConfig()))
 
 
-def _with_se(config: RunConfig, position: SEPosition) -> RunConfig:
+def with_se(config: RunConfig, position: SEPosition) -> RunConfig:
+    """The same with the SE block elsewhere, or without one."""
     se = SEConfig() if position == "none" else config.model.se
     model = dataclasses.replace(config.model, se=dataclasses.replace(se, position=position))
     return dataclasses.replace(config, model=model)
@@ -164,9 +178,10 @@ def _lengthened(config: RunConfig, epochs: int) -> RunConfig:
     return dataclasses.replace(config, optim=optim, train=dataclasses.replace(config.train, epochs=epochs))
 
 
-def _with(
+def with_options(
     config: RunConfig, *, seed: int | None = None, epochs: int | None = None, threads: int | None = None
 ) -> RunConfig:
+    """The same with another seed, other epochs or threads."""
     train = config.train
     changed = dataclasses.replace(
         train,

@@ -14,6 +14,7 @@ from mien.models.saved import HISTORY
 from mien.progress import Reporter
 from mien.report.comparisons import passes_of
 from mien.study.ablation import PlannedRun
+from mien.study.full import COPIES_FACTOR
 
 
 class StudyReporter(Reporter):
@@ -41,27 +42,53 @@ class StudyReporter(Reporter):
             super().say(f"what is left of the study takes about {duration_text(left)} at this speed.")
 
 
-def seconds_left(out: Path, plan: Sequence[PlannedRun]) -> float | None:
+def seconds_left(
+    out: Path, plan: Sequence[PlannedRun], *, seconds_a_pass: float | None = None
+) -> float | None:
     """Seconds that the epochs take which a study's runs still lack; None where no epoch was measured.
 
-    An epoch is taken to cost what the median of those in the folder cost, in proportion to the passes of its
-    optimizer (`mien.report.comparisons.passes_of`).
+    An epoch is taken to cost what the median of those in the folder cost, in proportion to the images that it
+    draws and the passes of its optimizer (`mien.report.comparisons.passes_of`). A run with a budget of time
+    takes its budget.
 
     Args:
         out: the study's folder.
         plan: its runs.
+        seconds_a_pass: what `measured_rate` would give; None takes that.
     """
-    histories = [_history(out / run.name) for run in plan]
-    # Passes and epochs of a run that has ended by its budget are not missing.
-    missing = sum(
-        passes_of(run.config.optim.sam) * (run.config.train.epochs - len(history))
-        for run, history in zip(plan, histories, strict=True)
-        if not (history and history[-1].get("last"))
-    )
-    rates = [
-        _seconds_a_pass(run.config, history) for run, history in zip(plan, histories, strict=True) if history
-    ]
-    return float(np.median(rates)) * missing if rates else None
+    passes, budgets = 0.0, 0.0
+    for run in plan:
+        history, train = _history(out / run.name), run.config.train
+        # Passes and epochs of a run that has ended by its budget are not missing.
+        if history and history[-1].get("last"):
+            continue
+        if train.max_minutes is None:
+            passes += epoch_passes(run.config) * (train.epochs - len(history))
+        else:
+            budgets += max(0.0, 60 * train.max_minutes - _seconds(history))
+    rate = seconds_a_pass or measured_rate(out, plan)
+    return None if rate is None else rate * passes + budgets
+
+
+def measured_rate(out: Path, plan: Sequence[PlannedRun]) -> float | None:
+    """Seconds of a pass of the base optimizer over all training images, validation included: the median of
+    what the runs of a plan took; None where no epoch was measured."""
+    runs = [run for run in plan if run.config.train.max_minutes is None]
+    histories = [(run.config, _history(out / run.name)) for run in runs]
+    rates = [_seconds(h) / (len(h) * epoch_passes(config)) for config, h in histories if h]
+    return float(np.median(rates)) if rates else None
+
+
+def run_seconds(run: Path) -> float:
+    """What a run's epochs took, validation included; 0 before the first."""
+    return _seconds(_history(run))
+
+
+def epoch_passes(config: RunConfig) -> float:
+    """What an epoch costs in passes of the base optimizer over all training images."""
+    training_set = config.training_set
+    drawn = COPIES_FACTOR if training_set.balance == "copies" else training_set.share
+    return passes_of(config.optim.sam) * drawn
 
 
 def duration_text(seconds: float) -> str:
@@ -72,12 +99,12 @@ def duration_text(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours"
 
 
-def _seconds_a_pass(config: RunConfig, history: Sequence[dict[str, Any]]) -> float:
-    """Of one epoch of the base optimizer, validation included."""
+def _seconds(history: Sequence[dict[str, Any]]) -> float:
+    """Of all epochs, validation included."""
+    if not history:
+        return 0.0
     # An entry's training seconds count from the start of the run, its validation seconds are its own.
-    validation = sum(entry["validation_seconds"] for entry in history)
-    epochs: float = len(history) * passes_of(config.optim.sam)
-    return float(history[-1]["seconds"] + validation) / epochs
+    return float(history[-1]["seconds"] + sum(entry["validation_seconds"] for entry in history))
 
 
 def _history(run: Path) -> list[dict[str, Any]]:

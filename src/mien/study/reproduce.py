@@ -98,26 +98,26 @@ def reproduce(
     plan = plan_study(recipe, study, seeds=seeds, columns=columns, epochs=epochs, threads=threads)
     # All are looked at before the first is trained: training may take hours.
     manifest_hash = load_prepared(data).manifest.hash()
-    saved = {run.name: _saved(out / run.name, run.config, manifest_hash) for run in plan}
+    saved = {run.name: saved_run(out / run.name, run.config, manifest_hash) for run in plan}
     whole = plan_study(recipe, study, seeds=seeds, epochs=epochs, threads=threads)
     _say_plan(out, plan, saved, reporter)
     telling = StudyReporter(reporter, out, plan)
     try:
         for number, run in enumerate(plan, start=1):
             place = f"{run.name} ({number} of {len(plan)})"
-            trained = _complete(out / run.name, run.config, saved[run.name], data, place, telling)
+            trained = complete(out / run.name, run.config, saved[run.name], data, place, telling)
             if trained and number < len(plan):
-                write_report(_evaluated(out, whole), out / REPORT_FILE, data=data)
-        runs = _evaluated(out, whole)
-        exported = _export_best(runs, data, out / MODEL_FILE, reporter)
-        report = write_report(runs, out / REPORT_FILE, data=data, extra=_sentences(exported))
+                write_report(evaluated(out, whole), out / REPORT_FILE, data=data)
+        runs = evaluated(out, whole)
+        exported = export_best(runs, data, out / MODEL_FILE, reporter)
+        report = write_report(runs, out / REPORT_FILE, data=data, extra=sentences(exported))
     except KeyboardInterrupt:
         raise KeyboardInterrupt("stopped; the same command continues where it stopped.") from None
     summary = json.loads(report.with_suffix(".json").read_text(encoding="utf-8"))["summary"]
     return Reproduced(report, summary, tuple(runs), exported)
 
 
-def _saved(run: Path, config: RunConfig, manifest_hash: str) -> SavedRun | None:
+def saved_run(run: Path, config: RunConfig, manifest_hash: str) -> SavedRun | None:
     """A run that is there already, if it is the one that is wanted."""
     if not (run / CONFIG).exists():
         return None
@@ -150,7 +150,7 @@ def _say_plan(
     reporter.say(f"{text}.")
 
 
-def _complete(
+def complete(
     run: Path, config: RunConfig, saved: SavedRun | None, data: Path, place: str, reporter: Reporter
 ) -> bool:
     """Bring one run to its test figures, from wherever it stands; returns whether anything was left to do."""
@@ -176,13 +176,14 @@ def _complete(
     return True
 
 
-def _evaluated(out: Path, plan: Sequence[PlannedRun]) -> list[Path]:
+def evaluated(out: Path, plan: Sequence[PlannedRun]) -> list[Path]:
     """Those of a study's runs that have figures of the test split."""
     runs = [out / run.name for run in plan]
     return [run for run in runs if read_evaluation(run, "test") is not None]
 
 
-def _export_best(runs: list[Path], data: Path, path: Path, reporter: Reporter) -> Exported | None:
+def export_best(runs: list[Path], data: Path, path: Path, reporter: Reporter) -> Exported | None:
+    """Export the run that validation ranks first, and check the file; None where no run has its weights."""
     with_weights = [run for run in runs if (run / BEST).is_file()]
     if not with_weights:
         reporter.say("no run here has its weights, so nothing is exported; train anew with another --out.")
@@ -200,11 +201,12 @@ def _export_best(runs: list[Path], data: Path, path: Path, reporter: Reporter) -
     difference = check_export(saved.model(), path, faces)
     read = load(path).classify(faces).argmax(1)
     exported = Exported(path, best.name, difference, len(chosen), int((read == targets.labels[chosen]).sum()))
-    reporter.say(_sentences(exported)[0])
+    reporter.say(sentences(exported)[0])
     return exported
 
 
-def _sentences(exported: Exported | None) -> tuple[str, ...]:
+def sentences(exported: Exported | None) -> tuple[str, ...]:
+    """What a report says of an exported model."""
     if exported is None:
         return ()
     return (

@@ -43,6 +43,7 @@ from mien.train.devices import Devices
 from mien.train.loop import TrainingLoop
 from mien.train.precision import autocast_precision
 from mien.train.teacher import load_teacher, weights_of
+from mien.train.training_set import training_targets
 
 
 def train_run(config: RunConfig, data: Path, out: Path, *, reporter: Reporter) -> dict[str, Any]:
@@ -138,7 +139,7 @@ def _assemble(
     """The loop before its first step, and the training split; all that can be refused is refused here, before
     other processes are started."""
     target = config.training_set.target
-    training = split_targets(prepared, target, "train", ())
+    training = training_targets(prepared, config.training_set)
     validation = split_targets(prepared, target, "validation", ())
     manifest_hash = prepared.manifest.hash()
     devices = Devices(config.train)
