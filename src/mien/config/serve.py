@@ -61,6 +61,7 @@ class ServeConfig:
         within(self, 1, 1024, "batch", "in_flight")
         within(self, 1, inf, "queue", "files", "faces", "pixels", "frame_pixels", "video_frames")
         within(self, 1, inf, "upload_bytes", "picture_bytes", "frame_bytes", "video_bytes")
-        within(self, 0, inf, "streams", "videos", "stop_seconds")
+        within(self, 0, inf, "streams", "videos")
+        within(self, 0, 3600, "stop_seconds")
         within(self, 0, inf, "deadline", "upload_seconds", ends="(]")
         within(self, 0, inf, "video_upload_seconds", "video_seconds", ends="(]")

@@ -128,7 +128,7 @@ def test_an_engine_that_stops_takes_nothing_more(engine):
 
 
 def test_what_is_not_read_in_time_is_refused_and_costs_the_others_nothing(model, jpeg):
-    engine = Engine(model, ServeConfig(workers=1, deadline=0.2), Metrics())
+    engine = Engine(model, ServeConfig(workers=1, deadline=1.5), Metrics())
     go, calls = threading.Event(), []
 
     def slow(rgb):

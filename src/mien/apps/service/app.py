@@ -85,11 +85,11 @@ def create_app(
 
 
 def _add_own_routes(app: FastAPI) -> None:
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(WEB / "index.html")
 
-    @app.get("/docs", include_in_schema=False)
+    @app.api_route("/docs", methods=["GET", "HEAD"], include_in_schema=False)
     async def docs() -> FileResponse:
         return FileResponse(WEB / "docs.html")
 
@@ -101,7 +101,11 @@ def _add_own_routes(app: FastAPI) -> None:
     async def model(service: Annotated[Service, Depends(service_of)]) -> ModelAnswer:
         return _model_answer(service)
 
-    @app.get("/healthz", responses={503: {"model": Health}}, summary="Whether the service takes work")
+    @app.get(
+        "/healthz",
+        responses={503: {"model": Health, "description": "Being stopped."}},
+        summary="Whether the service takes work",
+    )
     async def health(service: Annotated[Service, Depends(service_of)], response: Response) -> Health:
         if service.engine.stopping:
             response.status_code = 503
@@ -110,7 +114,10 @@ def _add_own_routes(app: FastAPI) -> None:
 
     @app.get(
         "/metrics",
-        responses={200: {"content": {"text/plain": {}}}, 401: {"model": ErrorAnswer}},
+        responses={
+            200: {"content": {"text/plain": {}}},
+            401: {"model": ErrorAnswer, "description": "No token, or a wrong one."},
+        },
         response_class=Response,
         summary="Counts for Prometheus",
     )
@@ -139,7 +146,12 @@ def _add_error_answers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def internal(request: Request, error: Exception) -> Response:
-        return error_response(Refused("internal", "something went wrong here; the server's log says what."))
+        response = error_response(
+            Refused("internal", "something went wrong here; the server's log says what.")
+        )
+        # uvicorn ends the connection after a fault, which a client that keeps it must know.
+        response.headers["Connection"] = "close"
+        return response
 
 
 def _model_answer(service: Service) -> ModelAnswer:

@@ -5,6 +5,7 @@ A plain ASGI layer: it sees WebSockets too, and costs a request next to nothing.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import time
@@ -27,6 +28,9 @@ STREAM_PROTOCOL: Final = "mien.v1"
 """Subprotocol that the server picks."""
 TOKEN_PROTOCOL: Final = "mien.token."
 """A browser cannot send headers with a WebSocket: it offers a subprotocol of this and the token."""
+
+MOST_HEADER_BYTES: Final = 16 << 10
+"""Of a request; browsers send one or two kilobytes."""
 
 _OPEN: Final = ("/", "/docs", "/healthz", "/openapi.json")
 _OPEN_BELOW: Final = "/static/"
@@ -78,12 +82,15 @@ class Guard:
         await self._answer(scope, receive, send, refused)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Refused | None:
+        # The server counts what it waits for, not what came at once.
+        if sum(len(name) + len(value) + 4 for name, value in headers.raw) > MOST_HEADER_BYTES:
+            return Refused("bad_request", f"the headers are longer than {MOST_HEADER_BYTES:,} bytes.")
         host = headers.get("host", "")
         if self._hosts is not None and _name_of(host) not in self._hosts:
             return Refused("wrong_host", "this service answers to the name of its own machine alone.")
         origin = headers.get("origin")
         reads = scope["type"] == "http" and scope["method"] in ("GET", "HEAD", "OPTIONS")
-        if origin is not None and not reads and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and not reads and not _same_host(origin, host):
             return Refused("wrong_origin", "a page of another site may not use this service.")
         path = scope["path"]
         if self._token is None or path in _OPEN or path.startswith(_OPEN_BELOW):
@@ -96,12 +103,12 @@ class Guard:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, refused: Refused | None) -> None:
         began = time.perf_counter()
-        status = 500
+        status, started = 500, False
 
         async def send_on(message: Message) -> None:
-            nonlocal status
+            nonlocal status, started
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, started = message["status"], True
                 sent = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     sent.setdefault(name, value)
@@ -112,6 +119,12 @@ class Guard:
                 await self._app(scope, receive, send_on)
             else:
                 await error_response(refused)(scope, receive, send_on)
+        except asyncio.CancelledError:
+            # A server that stops cancels what is not done in time.
+            if started:
+                raise
+            late = Refused("stopping", "the service is being stopped; try again in a moment.", retry_after=1)
+            await error_response(late)(scope, receive, send_on)
         finally:
             # Not what was asked for, which may hold anything, but the route that took it.
             route = getattr(scope.get("route"), "path", "none")
@@ -124,7 +137,8 @@ class Guard:
 def error_response(refused: Refused) -> Response:
     """The answer that says what is refused, and why."""
     body = ErrorAnswer(error=ErrorDetail(code=refused.code, message=str(refused)))
-    response = Response(body.model_dump_json(), refused.status, media_type="application/json")
+    # Not all errors pass by the guard on their way out: refused streams and faults of the service do not.
+    response = Response(body.model_dump_json(), refused.status, _HEADERS, media_type="application/json")
     if refused.retry_after is not None:
         response.headers["Retry-After"] = str(refused.retry_after)
     if refused.code == "no_token":
@@ -148,6 +162,14 @@ def _tokens(scope: Scope, headers: Headers) -> list[bytes]:
             one.removeprefix(TOKEN_PROTOCOL).encode() for one in offered if one.startswith(TOKEN_PROTOCOL)
         ]
     return shown
+
+
+def _same_host(origin: str, host: str) -> bool:
+    try:
+        place = urlsplit(origin).netloc.lower()
+    except ValueError:
+        return False
+    return bool(place) and place == host.lower()
 
 
 def _name_of(host: str) -> str:

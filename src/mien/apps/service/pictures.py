@@ -25,6 +25,7 @@ from mien.errors import InputError
 router: Final = APIRouter()
 
 _BINARY: Final = {"type": "string", "format": "binary"}
+_ERROR_SCHEMA: Final = {"$ref": f"#/components/schemas/{ErrorAnswer.__name__}"}
 
 UPLOAD_BODY: Final[Mapping[str, Any]] = {
     "requestBody": {
@@ -47,7 +48,8 @@ UPLOAD_BODY: Final[Mapping[str, Any]] = {
 """How OpenAPI is told of bodies that the route reads itself."""
 
 REFUSALS: Final[Mapping[int | str, dict[str, Any]]] = {
-    status: {"model": ErrorAnswer, "description": text}
+    # A model would be described in the media type of the route's success, which is not always JSON.
+    status: {"content": {"application/json": {"schema": _ERROR_SCHEMA}}, "description": text}
     for status, text in {
         400: "A form that cannot be read.",
         401: "No token, or a wrong one.",

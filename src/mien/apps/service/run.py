@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import secrets
+import signal
 import socket
 import ssl
 import webbrowser
@@ -17,18 +19,24 @@ from typing import Any, Final
 
 import h11
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from mien.apps.service import stream
 from mien.apps.service.app import LOOPBACK, create_app
-from mien.apps.service.guard import log
+from mien.apps.service.errors import Refused
+from mien.apps.service.guard import MOST_HEADER_BYTES, error_response, log
 from mien.apps.service.state import Service
 from mien.config import ServeConfig
 from mien.errors import InputError
 from mien.runtime.classifier import Model
 
-_MOST_HEADER_BYTES: Final = 16 << 10
 _WAITING_CONNECTIONS: Final = 512
 _TOKEN_BYTES: Final = 24
+_TOKEN_SIGNS: Final = re.compile(r"[A-Za-z0-9._~-]+")
+"""What may stand in a header, a subprotocol and an address alike."""
+_REST_SECONDS: Final = 5
+"""That the rest of a refused body is read for, and thrown away."""
 
 
 def serve(
@@ -67,14 +75,29 @@ def serve(
     loopback = _is_loopback(host)
     if token is None and not loopback:
         token = secrets.token_urlsafe(_TOKEN_BYTES)
+    if token is not None and not _TOKEN_SIGNS.fullmatch(token):
+        raise InputError("the token may hold letters A-Z, digits and . _ ~ - alone; give another --token.")
     names = (*LOOPBACK, *hosts) if loopback else hosts or None
     _check_certificate(certificate, key)
-    app = create_app(model, config, token=token, hosts=names)
-    # Made now, so that the first visitor does not wait for it.
-    model.detector  # noqa: B018
-    listening = _listen(host, port)
     if verbose:
         _log_requests()
+    scheme = "http" if certificate is None else "https"
+    shown = f"[{host}]" if ":" in host else host
+    fragment = "" if token is None else f"#token={token}"
+    # Ctrl-C may come before the server listens to it.
+    with _listen(host, port) as listening, contextlib.suppress(KeyboardInterrupt):
+        # Made now, so that the first visitor does not wait for it.
+        model.detector  # noqa: B018
+        app = create_app(model, config, token=token, hosts=names)
+        server = new_server(app, certificate=certificate, key=key)
+        ready(f"{scheme}://{shown}:{listening.getsockname()[1]}/{fragment}")
+        server.run(sockets=[listening])
+
+
+def new_server(app: FastAPI, *, certificate: Path | None = None, key: Path | None = None) -> uvicorn.Server:
+    """What answers for an application of `create_app`, within the limits of its config."""
+    service: Service = app.state.service
+    config = service.config
     settings = uvicorn.Config(
         app,
         http=_Protocol,
@@ -82,7 +105,7 @@ def serve(
         ws_max_size=config.frame_bytes + 1,
         ws_per_message_deflate=False,
         backlog=_WAITING_CONNECTIONS,
-        h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
+        h11_max_incomplete_event_size=MOST_HEADER_BYTES,
         timeout_graceful_shutdown=max(1, round(config.stop_seconds)),
         access_log=False,
         log_level="warning",
@@ -90,14 +113,7 @@ def serve(
         ssl_certfile=certificate,
         ssl_keyfile=key,
     )
-    scheme = "http" if certificate is None else "https"
-    shown = f"[{host}]" if ":" in host else host
-    fragment = "" if token is None else f"#token={token}"
-    server = _Server(settings, app.state.service)
-    ready(f"{scheme}://{shown}:{listening.getsockname()[1]}/{fragment}")
-    # uvicorn raises the signal again once it has ended; that is the caller's business no more.
-    with listening, contextlib.suppress(KeyboardInterrupt):
-        server.run(sockets=[listening])
+    return _Server(settings, service)
 
 
 def open_page(address: str) -> None:
@@ -114,15 +130,25 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._service.engine.stopping = True
-        super().handle_exit(sig, frame)
+        # As uvicorn does, but the signal is not raised again at the end: to be stopped is no failure.
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._service.engine.stopping = True
+        await stream.close_all(self._service)
+        await super().shutdown(sockets)
 
 
 class _Protocol(H11Protocol):
-    """Closes a connection that takes too long over a request's headers; uvicorn waits for ever."""
+    """Closes a connection that takes too long over a request's headers, or over a body that was refused
+    already; uvicorn waits for ever.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._header_timer: asyncio.TimerHandle | None = None
+        self._rest_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -134,7 +160,36 @@ class _Protocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_watching()
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
         super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        # Closed at once, a client that still sends would never read why it was refused.
+        if self.conn.their_state is h11.SEND_BODY and self._rest_timer is None:
+            self._rest_timer = self.loop.call_later(_REST_SECONDS, self._close_unless_ended)
+        super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.close()
+            return
+        response = error_response(
+            Refused("bad_request", "this is not a request of HTTP/1.1 that can be read.")
+        )
+        response.headers["Connection"] = "close"
+        for event in (
+            h11.Response(status_code=400, headers=response.raw_headers, reason=b"Bad Request"),
+            h11.Data(data=bytes(response.body)),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def _close_unless_ended(self) -> None:
+        self._rest_timer = None
+        if self.conn.their_state is h11.SEND_BODY and self.conn.our_state is h11.DONE:
+            self.transport.close()
 
     def _watch_headers(self) -> None:
         if self.conn.their_state is not h11.IDLE:
@@ -166,7 +221,7 @@ def _listen(host: str, port: int) -> socket.socket:
             listening.bind((host, port))
             # Who is told of the address may come at once, and waits until the application has started.
             listening.listen(_WAITING_CONNECTIONS)
-        except OSError:
+        except BaseException:
             listening.close()
             raise
     except (OSError, OverflowError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from typing import Annotated, Final
@@ -36,13 +37,15 @@ router: Final = APIRouter()
 GOING_AWAY, POLICY, TOO_BIG, TRY_LATER = 1001, 1008, 1009, 1013
 """Close codes (RFC 6455, section 7.4.1, and its registry)."""
 _MOST_TEXT: Final = 2000
+_MOST_REASON: Final = 123
+"""Bytes that a close frame has for its reason (RFC 6455, section 5.5)."""
 
 
 class _Closed(Exception):
     """The stream is to be closed, with a code and a sentence."""
 
     def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
+        super().__init__(reason.encode()[:_MOST_REASON].decode(errors="ignore"))
         self.code = code
 
 
@@ -67,6 +70,14 @@ async def stream(socket: WebSocket, service: Annotated[Service, Depends(service_
     finally:
         service.streams.discard(socket)
         service.metrics.streams.set(len(service.streams))
+
+
+async def close_all(service: Service) -> None:
+    """End the streams that are open, since the service is being stopped."""
+    for socket in tuple(service.streams):
+        # Its client may be leaving at this moment.
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+            await socket.close(GOING_AWAY, "the service is being stopped")
 
 
 class _Stream:
@@ -123,9 +134,9 @@ class _Stream:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the text"
-            raise _Closed(POLICY, f"settings that do not fit: {where}: {first['msg']}"[:120]) from None
+            raise _Closed(POLICY, f"settings that do not fit: {where}: {first['msg']}") from None
         except Refused as refused:
-            raise _Closed(POLICY, str(refused)[:120]) from None
+            raise _Closed(POLICY, str(refused)) from None
         labels = list(self._options.labels)
         await self._send(StreamReady(in_flight=self._service.config.in_flight, labels=labels))
 

@@ -17,6 +17,7 @@ from fastapi import Request
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
+from starlette.requests import ClientDisconnect
 
 from mien.apps.service.errors import Refused
 
@@ -130,6 +131,8 @@ async def _chunks(request: Request, most: int, seconds: float) -> AsyncIterator[
                 chunk = await anext(stream, None)
         except TimeoutError:
             raise Refused("too_slow", f"the upload took longer than {seconds:g} s.") from None
+        except ClientDisconnect:
+            raise Refused("bad_request", "the client left before the end of its upload.") from None
         if chunk is None:
             return
         got += len(chunk)
@@ -143,7 +146,7 @@ async def _read_form(
 ) -> None:
     if not boundary:
         raise Refused("bad_request", "the form's Content-Type has no boundary.")
-    headers = _PartHeaders()
+    headers, ended = _PartHeaders(), asyncio.Event()
 
     def part_begins() -> None:
         headers.clear()
@@ -160,15 +163,18 @@ async def _read_form(
         "on_header_end": headers.on_end,
         "on_headers_finished": headers_end,
         "on_part_data": lambda data, start, end: files.write(data[start:end]),
+        "on_end": ended.set,
     }
     try:
         parser = MultipartParser(boundary, callbacks)
         async for chunk in chunks:
             take(len(chunk))
             parser.write(chunk)
-        parser.finalize()
     except FormParserError:
-        raise Refused("bad_request", "the form cannot be read; it is damaged or cut off.") from None
+        raise Refused("bad_request", "the form cannot be read; it is damaged.") from None
+    # The parser takes the end of the body for the end of the form, wherever it comes.
+    if not ended.is_set():
+        raise Refused("bad_request", "the form is cut off.")
 
 
 class _PartHeaders:
