@@ -1,4 +1,4 @@
-"""Faces of a live picture: found as a search of the whole frame finds them, for less, under steady numbers."""
+"""Faces of a live picture: where a search of the whole frame finds them, for less, under steady numbers."""
 
 from __future__ import annotations
 
