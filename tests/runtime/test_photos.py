@@ -28,10 +28,10 @@ TURNS = {1: 0, 6: 1, 3: 2, 8: 3}
 class RecordingModel(Model):
     """Keeps the crops that it classifies."""
 
-    crops: np.ndarray
+    classified: np.ndarray
 
     def classify(self, crops, **options):
-        self.crops = crops.copy()
+        self.classified = crops.copy()
         return super().classify(crops, **options)
 
 
@@ -88,10 +88,10 @@ def eyes_away(face, other):
 def test_a_turned_photo_gives_the_same_faces(model, photo, count, orientation, tmp_path):
     pixels = load_image(photo())
     upright = model.read(pixels)
-    crops = model.crops
+    crops = model.classified
     assert len(upright) == count
     assert list(model.read(turned(pixels, orientation, tmp_path / "a.png"))) == list(upright)
-    np.testing.assert_array_equal(model.crops, crops)
+    np.testing.assert_array_equal(model.classified, crops)
     # A JPEG that was turned has other pixels: what is no face may pass as one now, but no face is lost.
     lossy = model.read(turned(pixels, orientation, tmp_path / "a.jpg"))
     for face, row in zip(upright, again(upright, lossy), strict=True):
@@ -103,7 +103,7 @@ def test_a_turned_photo_gives_the_same_faces(model, photo, count, orientation, t
 def test_a_photo_of_another_size_gives_the_same_faces(model, photo, count, factor):
     pixels = load_image(photo())
     upright = model.read(pixels)
-    crops = model.crops
+    crops = model.classified
     assert len(upright) == count
     found = [
         replace(face, landmarks=tuple((x / factor, y / factor) for x, y in face.landmarks))
@@ -111,7 +111,7 @@ def test_a_photo_of_another_size_gives_the_same_faces(model, photo, count, facto
     ]
     rows = again(upright, found)
     away = [eyes_away(found[row], face) for face, row in zip(upright, rows, strict=True)]
-    alike = [correlation(model.crops[row], crop) for crop, row in zip(crops, rows, strict=True)]
+    alike = [correlation(model.classified[row], crop) for crop, row in zip(crops, rows, strict=True)]
     # The eyes of one face in half profile are hard to place.
     assert np.median(away) < 0.1
     assert np.median(alike) > 0.8
@@ -147,5 +147,5 @@ def test_the_runtime_cuts_a_face_as_the_training_data_was_cut(
     settings = {"size": SIZE, "channels": channels, "mean": 0.5, "std": 0.25}
     packed = trained.face.transpose(1, 2, 0)[None]
     np.testing.assert_array_equal(
-        to_input(model.crops[row : row + 1], **settings), to_input(packed, **settings)
+        to_input(model.classified[row : row + 1], **settings), to_input(packed, **settings)
     )

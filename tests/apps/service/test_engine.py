@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,12 @@ from mien.apps.service.metrics import Metrics
 from mien.config import ServeConfig
 from mien.errors import InputError, UnreadableImage
 from mien.runtime.classifier import Model, load
+
+
+def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """What a coroutine gives; in a thread, since Playwright leaves a loop running in that of the tests."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +58,7 @@ def test_concurrent_pictures_are_read_as_the_model_reads_each(engine, model, jpe
             *(engine.read(one, reading, find=model.detector.detect) for one in pictures)
         )
 
-    for picture, got in zip(pictures, asyncio.run(ask()), strict=True):
+    for picture, got in zip(pictures, run(ask()), strict=True):
         wanted = model.read(picture, prior="uniform", view="7")
         assert (got.width, got.height, got.faces_found) == (512, 512, len(wanted))
         for face, other in zip(got.faces, wanted, strict=True):
@@ -66,7 +74,7 @@ def test_a_cropped_face_of_any_size_is_the_whole_picture(engine, model, jpeg):
     face = Image.open(io.BytesIO(jpeg)).crop((170, 50, 280, 170))
     buffer = io.BytesIO()
     face.save(buffer, "PNG")
-    got = asyncio.run(engine.read(buffer.getvalue(), ReadOptions(model.card)))
+    got = run(engine.read(buffer.getvalue(), ReadOptions(model.card)))
     wanted = model.classify(np.asarray(face)[None])[0]
     assert got.faces[0].box == (0, 0, 110, 120)
     assert got.faces[0].landmarks is None
@@ -77,7 +85,7 @@ def test_a_cropped_face_of_any_size_is_the_whole_picture(engine, model, jpeg):
 def test_a_threshold_of_its_own_decides_what_is_abstained_on(engine, model, jpeg):
     def abstained(threshold: float | None) -> bool:
         reading = ReadOptions(model.card, threshold=threshold)
-        return asyncio.run(engine.read(jpeg, reading, find=model.detector.detect)).faces[0].abstained
+        return run(engine.read(jpeg, reading, find=model.detector.detect)).faces[0].abstained
 
     assert (abstained(0.0), abstained(1.0)) == (False, True)
     read = model.read(jpeg)[0]
@@ -90,7 +98,7 @@ def test_of_too_many_faces_the_surest_are_read_and_all_are_counted(model):
     picture = np.tile(face, (2, 3, 1))
     found = model.detector.detect(picture)
     assert len(found) > 3
-    got = asyncio.run(engine.read(picture, ReadOptions(model.card), find=model.detector.detect))
+    got = run(engine.read(picture, ReadOptions(model.card), find=model.detector.detect))
     assert got.faces_found == len(found)
     assert [one.detection_score for one in got.faces] == pytest.approx(found.scores[:3])
     engine.close()
@@ -105,9 +113,9 @@ def test_what_does_not_fit_is_refused_before_any_picture(model):
 
 def test_a_picture_with_too_many_pixels_and_a_broken_one_are_refused(engine, model, jpeg):
     with pytest.raises(UnreadableImage, match="pixels"):
-        asyncio.run(engine.read(jpeg, ReadOptions(model.card), max_pixels=1000))
+        run(engine.read(jpeg, ReadOptions(model.card), max_pixels=1000))
     with pytest.raises(UnreadableImage):
-        asyncio.run(engine.read(jpeg[:3000], ReadOptions(model.card)))
+        run(engine.read(jpeg[:3000], ReadOptions(model.card)))
 
 
 def test_a_full_queue_refuses_and_has_room_again(engine):
@@ -143,7 +151,7 @@ def test_what_is_not_read_in_time_is_refused_and_costs_the_others_nothing(model,
         go.set()
         return results, await engine.read(jpeg, ReadOptions(model.card), find=model.detector.detect)
 
-    late, read = asyncio.run(ask())
+    late, read = run(ask())
     assert [error.code for error in late] == ["late", "late"]
     assert late[0].retry_after >= 1
     assert len(read.faces) == 1
@@ -155,7 +163,7 @@ def test_what_is_not_read_in_time_is_refused_and_costs_the_others_nothing(model,
 def test_closing_ends_the_threads(model, jpeg):
     before = threading.active_count()
     engine = Engine(model, ServeConfig(workers=2), Metrics())
-    asyncio.run(engine.read(jpeg, ReadOptions(model.card), find=model.detector.detect))
+    run(engine.read(jpeg, ReadOptions(model.card), find=model.detector.detect))
     assert threading.active_count() > before
     engine.close()
     assert threading.active_count() == before

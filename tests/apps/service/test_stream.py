@@ -207,7 +207,9 @@ def test_a_client_that_breaks_off_under_way_leaves_nothing(shared_server, caplog
                 if leave == "break":
                     stream.socket.shutdown(socket.SHUT_RDWR)
         shared_server.idle()
-    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+    # The client's own library complains of what was done to its socket.
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert not [record for record in errors if record.name != "websockets.client"]
     with streaming(shared_server) as stream:
         stream.send(face_at(0))
         assert receive(stream)["type"] == "frame"
