@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
-from collections.abc import Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from PIL import Image
 from skimage import data
+from tests.apps.service.servers import run
 
 from mien.apps.service.engine import Engine, ReadOptions
 from mien.apps.service.errors import Refused
@@ -20,12 +19,6 @@ from mien.apps.service.metrics import Metrics
 from mien.config import ServeConfig
 from mien.errors import InputError, UnreadableImage
 from mien.runtime.classifier import Model, load
-
-
-def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """What a coroutine gives; in a thread, since Playwright leaves a loop running in that of the tests."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, coroutine).result()
 
 
 @pytest.fixture(scope="module")

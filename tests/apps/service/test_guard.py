@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 
 import pytest
-from tests.apps.service.servers import check_error, serving
+from tests.apps.service.servers import check_error, run, serving
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -253,7 +252,7 @@ def test_tokens_are_compared_in_constant_time(bundled, monkeypatch):
     async def receive():
         return {"type": "http.disconnect"}
 
-    asyncio.run(app({**scope, "query_string": b"", "root_path": ""}, receive, send))
+    run(app({**scope, "query_string": b"", "root_path": ""}, receive, send))
     app.state.service.engine.close()
     assert sent[0]["status"] == 401
     assert compared == [(b"x", TOKEN.encode())]
