@@ -1,10 +1,14 @@
 import dataclasses
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from mien.card import ModelCard
 from mien.config import ModelConfig, SEConfig
 from mien.errors import InputError
+from mien.export.onnx import check_export, export_model
 from mien.models.build import build_model, parameter_count
 from mien.models.swin import ConvStem, ExpressionSwin
 
@@ -123,3 +127,42 @@ def test_no_network_is_said_with_the_way_out(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(timm, "create_model", unreachable)
     with pytest.raises(InputError, match=r"could not be had .*\.safetensors"):
         build_model(ModelConfig(name="swin_tiny_patch4_window7_224", size=224, pretrained="hub"), 8)
+
+
+def test_local_convolutions_begin_as_nothing_and_learn() -> None:
+    torch.manual_seed(0)
+    plain = build_model(TINY, 8).eval()
+    local = build_model(dataclasses.replace(TINY, local="depthwise"), 8).eval()
+    missing, unexpected = local.load_state_dict(plain.state_dict(), strict=False)
+    assert len(missing) == 2 * sum(TINY.depths)
+    assert not unexpected
+    x = torch.randn(3, 1, 48, 48)
+    torch.testing.assert_close(local(x), plain(x))
+    local(x).square().sum().backward()
+    kernels = [p for name, p in local.named_parameters() if name.endswith("local.weight")]
+    assert [tuple(kernel.shape) for kernel in kernels] == [(16, 1, 3, 3), (32, 1, 3, 3), (32, 1, 3, 3)]
+    assert all(kernel.grad is not None and kernel.grad.any() for kernel in kernels)
+
+
+def test_a_local_convolution_shifts_the_map_by_one_token() -> None:
+    block = build_model(dataclasses.replace(TINY, local="depthwise"), 8).eval().encoder.layers[0].blocks[0]
+    x = torch.randn(2, 12, 12, 16)
+    with torch.no_grad():
+        block.local.weight[:, 0, 1, 0] = 1.0
+        shifted = torch.zeros_like(x)
+        shifted[:, :, 1:] = x[:, :, :-1]
+        expected = x + shifted
+        result = block(x)
+        block.local.weight.zero_()
+        torch.testing.assert_close(result, block(expected))
+
+
+def test_local_convolutions_are_exported(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = build_model(dataclasses.replace(TINY, local="depthwise"), 3).eval()
+    for name, parameter in model.named_parameters():
+        if ".local." in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    export_model(model, ModelCard("m", ("calm", "glad", "cross"), 48, 1, 0.5, 0.5), tmp_path / "m.onnx")
+    faces = np.random.default_rng(0).integers(0, 256, (5, 48, 48, 1), dtype=np.uint8)
+    assert check_export(model, tmp_path / "m.onnx", faces) <= 1e-4

@@ -87,6 +87,8 @@ class ModelConfig:
     """Attention heads of each stage. `compact_swin` only."""
     window: int = 6
     """Side of an attention window, in tokens. `compact_swin` only."""
+    local: Literal["none", "depthwise"] = "none"
+    """`depthwise` adds a 3x3 depthwise convolution of the map before each block. `compact_swin` only."""
     drop_path: float = 0.1
     """Stochastic depth of the last block; grows linearly from 0."""
     pretrained: str | None = None
@@ -172,16 +174,16 @@ class SAMConfig:
 class OptimConfig:
     """The optimizer and its schedule."""
 
-    name: Literal["sgd", "adamw"] = "adamw"
-    """The base optimizer."""
+    name: Literal["sgd", "adamw", "muon"] = "adamw"
+    """The base optimizer; `muon` turns the hidden matrices by Muon and leaves the rest to AdamW."""
     lr: float = 1e-3
     """Peak learning rate."""
     momentum: float = 0.9
-    """Momentum of SGD."""
+    """Momentum of SGD and of Muon."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Moment decay rates of AdamW."""
+    """Moment decay rates of AdamW, beside Muon too."""
     weight_decay: float = 0.05
-    """Weight decay, decoupled in AdamW and L2 in SGD; biases, norms and position tables are left out."""
+    """Weight decay, L2 in SGD and decoupled in the others; biases, norms and position tables are left out."""
     schedule: Literal["cosine", "step"] = "cosine"
     """`cosine` falls to `final_lr`, `step` multiplies by `gamma` every `step_epochs` epochs."""
     warmup_epochs: float = 1.0

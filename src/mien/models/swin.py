@@ -198,5 +198,5 @@ def _compact_encoder(config: ModelConfig) -> nn.Module:
         drop_path_rate=config.drop_path,
         **extra,
     )
-    replace_blocks(encoder)
+    replace_blocks(encoder, local=config.local == "depthwise")
     return encoder

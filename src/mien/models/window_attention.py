@@ -187,27 +187,38 @@ class SwinBlock(nn.Module):
 
     Args:
         block: timm's, whose parameters are taken over.
+        local: add a 3x3 depthwise convolution of the map to it first, zero at the start, which lets tokens
+            see their neighbours over the edges of windows (conditional position encoding, Chu et al., ICLR
+            2023; before each block as in Twins, Chu et al., NeurIPS 2021).
     """
 
-    def __init__(self, block: SwinTransformerBlock) -> None:
+    def __init__(self, block: SwinTransformerBlock, *, local: bool = False) -> None:
         super().__init__()
+        self.local: nn.Conv2d | None = None
+        if local:
+            self.local = nn.Conv2d(block.dim, block.dim, 3, padding=1, groups=block.dim)
+            nn.init.zeros_(self.local.weight)
+            nn.init.zeros_(self.local.bias)  # type: ignore[arg-type]
         # In timm's order, which an optimizer's saved state follows.
         self.norm1, self.attn, self.drop_path1 = block.norm1, WindowAttention(block), block.drop_path1
         self.norm2, self.mlp, self.drop_path2 = block.norm2, block.mlp, block.drop_path2
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, height, width, C] -> the same shape."""
+        if self.local is not None:
+            x = x + self.local(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         tokens = x.flatten(1, 2)
         tokens = tokens + self.drop_path1(self.attn(self.norm1(tokens)))
         tokens = tokens + self.drop_path2(self.mlp(self.norm2(tokens)))
         return tokens.reshape(x.shape)
 
 
-def replace_blocks(encoder: SwinTransformer) -> None:
+def replace_blocks(encoder: SwinTransformer, *, local: bool = False) -> None:
     """Put a `SwinBlock` in the place of each of timm's blocks, with the same parameters.
 
     Args:
         encoder: without dropout; its input size can no longer be changed.
+        local: see `SwinBlock`.
     """
     for stage in encoder.layers:
-        stage.blocks = nn.Sequential(*(SwinBlock(block) for block in stage.blocks))
+        stage.blocks = nn.Sequential(*(SwinBlock(block, local=local) for block in stage.blocks))

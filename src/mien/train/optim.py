@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from mien.config import OptimConfig, SAMConfig
 from mien.errors import InputError
+from mien.train.muon import MuonAdamW
 from mien.train.sam import SAM, Tensors
 from mien.train.sam_relatives import ESAM, LookSAM, MomentumSAM
 
@@ -39,6 +40,8 @@ def build_optimizer(
     base: Optimizer
     if config.name == "sgd":
         base = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, foreach=True)
+    elif config.name == "muon":
+        base = MuonAdamW(groups, lr=config.lr, betas=config.betas, momentum=config.momentum)
     else:
         base = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
 
@@ -78,26 +81,43 @@ def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, An
     Returns:
         Groups with `params`, `weight_decay`, `lr`, and `lr_scale`, which `set_learning_rate` heeds: with a
         `layer_decay` below 1 (Clark et al., ICLR 2020; Bao et al., ICLR 2022) it is `layer_decay` to the
-        number of layers between a layer and the head. Two groups without it, decayed first.
+        number of layers between a layer and the head. Two groups without it, decayed first. For Muon they
+        have `matrices` too, and the hidden matrices are groups of their own, after the others.
 
     Raises:
         InputError: there is a layer decay, and the model's encoder does not say what its layers are.
     """
     depths = {} if config.layer_decay == 1 else layer_depths(model)
     head = max(depths.values(), default=0)
-    members: dict[tuple[int, bool], list[nn.Parameter]] = {(head, False): [], (head, True): []}
+    members: dict[tuple[int, bool, bool], list[nn.Parameter]] = {
+        (head, False, False): [],
+        (head, True, False): [],
+    }
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             undecayed = parameter.ndim <= 1 or name.endswith(UNDECAYED)
-            members.setdefault((depths.get(name, head), undecayed), []).append(parameter)
-    groups = []
-    for (depth, undecayed), parameters in members.items():
+            matrix = config.name == "muon" and not undecayed and is_hidden_matrix(name, parameter)
+            members.setdefault((depths.get(name, head), undecayed, matrix), []).append(parameter)
+    groups: list[dict[str, Any]] = []
+    for (depth, undecayed, matrix), parameters in members.items():
         scale = config.layer_decay ** (head - depth)
         decay = 0.0 if undecayed else config.weight_decay
         groups.append(
             {"params": parameters, "weight_decay": decay, "lr": config.lr * scale, "lr_scale": scale}
         )
+        if config.name == "muon":
+            groups[-1]["matrices"] = matrix
     return groups
+
+
+def is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
+    """Whether Muon takes a weight: matrices and kernels between the first layer and the head.
+
+    The head is left to AdamW, as its authors do, and so are kernels over fewer than four channels: the first
+    convolution, and depthwise ones, whose rows have nothing to be orthogonal to.
+    """
+    is_narrow = parameter.ndim > 2 and parameter.shape[1] < 4
+    return parameter.ndim >= 2 and not name.startswith("head.") and not is_narrow
 
 
 def layer_depths(model: nn.Module) -> dict[str, int]:
