@@ -15,7 +15,7 @@ from mien.faces.detector import MIN_FACE, Detections, Detector
 from mien.faces.named import DETECTORS, DetectorName, detector_named
 from mien.images import ImageSource, load_image
 from mien.preprocess import to_input
-from mien.runtime.face import Face, face_of
+from mien.runtime.face import Face, face_of, faces_of
 from mien.runtime.model_file import (
     INPUT_NAME,
     MAX_BYTES,
@@ -264,7 +264,7 @@ class Model(Classifier):
         for (rgb, found), part in zip(waiting, crops, strict=True):
             rows = shares[start : start + len(part)]
             start += len(part)
-            yield Reading(self._faces(found, rows, view), rgb)
+            yield Reading(faces_of(self.card, found, rows, view), rgb)
 
     def describe(
         self,
@@ -286,7 +286,7 @@ class Model(Classifier):
             InputError: the prior or the view cannot be used.
         """
         shares = self.classify(self.crops(rgb, found), prior=prior, view=view)
-        return self._faces(found, shares, view)
+        return faces_of(self.card, found, shares, view)
 
     def crops(self, rgb: NDArray[np.uint8], found: Detections) -> NDArray[np.uint8]:
         """The faces of uint8 RGB [H,W,3], cut out as `describe` does, uint8 [n,S,S,3]."""
@@ -297,20 +297,6 @@ class Model(Classifier):
                 rgb, landmarks=found.landmarks[i], box=found.boxes[i], template=card.template, size=card.size
             )
         return crops
-
-    def _faces(self, found: Detections, shares: NDArray[np.float32], view: str | Sequence[str]) -> list[Face]:
-        return [
-            face_of(
-                self.card,
-                row,
-                view,
-                box=found.boxes[i],
-                # Not a number where a user gave the box: JSON has no NaN.
-                landmarks=found.landmarks[i] if np.isfinite(found.landmarks[i]).all() else None,
-                score=float(found.scores[i]) if np.isfinite(found.scores[i]) else None,
-            )
-            for i, row in enumerate(shares)
-        ]
 
 
 def load(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.card import ModelCard
+from mien.faces.detector import Detections
 
 PLACE_COLUMNS = ("x0", "y0", "x1", "y1")
 """The columns of a box in a table."""
@@ -59,6 +60,31 @@ class Face:
             "abstained": self.abstained,
             "probabilities": dict(self.probabilities),
         }
+
+
+def faces_of(
+    card: ModelCard, found: Detections, shares: NDArray[np.floating], view: str | Sequence[str]
+) -> list[Face]:
+    """The answers about faces that were found.
+
+    Args:
+        card: of the model.
+        found: where they are.
+        shares: float [N,K], probabilities in the order of the card's labels.
+        view: the classes that are named.
+    """
+    return [
+        face_of(
+            card,
+            row,
+            view,
+            box=found.boxes[i],
+            # Not a number where a user gave the box: JSON has no NaN.
+            landmarks=found.landmarks[i] if np.isfinite(found.landmarks[i]).all() else None,
+            score=float(found.scores[i]) if np.isfinite(found.scores[i]) else None,
+        )
+        for i, row in enumerate(shares)
+    ]
 
 
 def face_of(

@@ -27,7 +27,7 @@ from mien.config import ServeConfig
 from mien.faces.detector import Detections
 from mien.images import load_image
 from mien.runtime.classifier import Model
-from mien.runtime.face import Face, face_of
+from mien.runtime.face import Face, faces_of
 from mien.runtime.probabilities import Prior, probabilities
 
 _REMEMBERED: Final = 0.9
@@ -67,17 +67,8 @@ class ReadOptions:
         card = self.card
         if self.threshold is not None:
             card = replace(card, abstain_threshold=self.threshold)
-        return [
-            face_of(
-                card,
-                row,
-                self.view,
-                box=found.boxes[i],
-                landmarks=found.landmarks[i] if np.isfinite(found.landmarks[i]).all() else None,
-                score=float(found.scores[i]) if np.isfinite(found.scores[i]) else None,
-            )
-            for i, row in enumerate(probabilities(logits, card, prior=self.prior, view=self.view))
-        ]
+        shares = probabilities(logits, card, prior=self.prior, view=self.view)
+        return faces_of(card, found, shares, self.view)
 
 
 @dataclass(frozen=True)
