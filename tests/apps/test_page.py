@@ -22,12 +22,9 @@ from .page_checks import (
     LEFT,
     REACH,
     Served,
-    another,
-    camera_arguments,
     opened,
     start_camera,
     until,
-    write_camera,
 )
 
 pytest.importorskip("fastapi")
@@ -78,15 +75,6 @@ def served() -> Iterator[Served]:
     served = Served()
     yield served
     served.kill()
-
-
-@pytest.fixture(scope="module")
-def filmed(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A browser whose camera shows the astronaut."""
-    camera = write_camera(tmp_path_factory.mktemp("camera") / "face.y4m")
-    launched = another(browser, *camera_arguments(camera))
-    yield launched
-    launched.close()
 
 
 def downloaded(page: Page, button: str) -> bytes:

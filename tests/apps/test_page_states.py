@@ -17,11 +17,9 @@ from .page_checks import (
     accessibility_faults,
     another,
     astronaut,
-    camera_arguments,
     opened,
     start_camera,
     until,
-    write_camera,
     write_video,
 )
 
@@ -59,14 +57,6 @@ def guarded() -> Iterator[Served]:
     served = Served("--token", TOKEN, "--streams", "0")
     yield served
     served.kill()
-
-
-@pytest.fixture(scope="module")
-def filmed(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    camera = write_camera(tmp_path_factory.mktemp("camera") / "face.y4m")
-    launched = another(browser, *camera_arguments(camera))
-    yield launched
-    launched.close()
 
 
 def check(page: Page) -> None:
