@@ -215,7 +215,7 @@ def test_light_stays_within_the_range() -> None:
     assert float(x.max()) == 1
 
 
-@pytest.mark.parametrize("change", ["flip", "autocontrast"])
+@pytest.mark.parametrize("change", ["flip", "autocontrast", "low_resolution", "noise"])
 def test_a_probability_is_the_share_of_changed_pictures(change: str) -> None:
     faces = (_faces(256).float() * 0.3 + 90).to(torch.uint8)
     x = _run(faces, dataclasses.replace(NONE, **{change: 0.25}))
@@ -269,6 +269,44 @@ def test_light_is_autocontrast_then_contrast_around_the_mean_then_brightness_the
     assert scipy.stats.kstest(shifts, scipy.stats.uniform(-0.2, 0.4).cdf).pvalue > 0.01
 
 
+def test_lost_resolution_is_a_picture_that_was_shrunk_and_enlarged() -> None:
+    faces = _faces(64)
+    # Values of an evaluation path in float32, so that nothing but the resampling differs.
+    plain = _run(faces, NONE)
+    x = _run(faces, dataclasses.replace(NONE, low_resolution=1.0))
+    found = []
+    for picture, wanted in zip(x, plain, strict=True):
+        image = Image.fromarray(wanted[0].numpy())
+        shrunk = {
+            side: np.asarray(
+                image.resize((side, side), Image.Resampling.BILINEAR).resize(
+                    (48, 48), Image.Resampling.BILINEAR
+                )
+            )
+            for side in range(12, 49)
+        }
+        best = min(shrunk, key=lambda side: float(np.abs(shrunk[side] - picture[0].numpy()).mean()))
+        assert np.abs(shrunk[best] - picture[0].numpy()).max() < 1e-4
+        found.append(best)
+    # A quarter of the side, all of it, and what lies between, alike often.
+    assert scipy.stats.kstest(found, scipy.stats.uniform(12, 36).cdf).pvalue > 0.01
+
+
+def test_noise_is_normal_and_its_strength_uniform_up_to_a_fifth_of_the_range() -> None:
+    faces = torch.full((400, 1, 48, 48), 127, dtype=torch.uint8)
+    noisy = _run(faces, dataclasses.replace(NONE, noise=1.0))
+    assert float(noisy.min()) == -1
+    assert float(noisy.max()) == 1
+    x = noisy - _run(faces, NONE)
+    # The range is 2 wide; half of it is more than five standard deviations of what is looked at here.
+    weak = x[x.std(dim=(1, 2, 3)) < 0.2]
+    assert (
+        scipy.stats.kstest((weak / weak.std(dim=(1, 2, 3), keepdim=True)).flatten()[::50], "norm").pvalue
+        > 0.01
+    )
+    assert scipy.stats.kstest(x.std(dim=(1, 2, 3)), scipy.stats.uniform(0, 0.4).cdf).pvalue > 0.01
+
+
 def test_erasing_fills_rectangles_with_normal_noise_and_leaves_the_rest() -> None:
     faces, model = _faces(64), ModelConfig(channels=3)
     plain, x = _run(faces, NONE, model), _run(faces, dataclasses.replace(NONE, erasing=0.5), model)
@@ -317,7 +355,14 @@ def test_what_is_off_draws_nothing() -> None:
 def test_faces_stay_on_their_device(channels: int, wanted: int, size: int) -> None:
     # The meta device refuses to be mixed with the CPU, as any accelerator does.
     everything = AugmentConfig(
-        translation=0.1, scale=0.1, flip=0.5, brightness=0.2, contrast=0.2, erasing=0.5
+        translation=0.1,
+        scale=0.1,
+        flip=0.5,
+        brightness=0.2,
+        contrast=0.2,
+        low_resolution=0.5,
+        noise=0.5,
+        erasing=0.5,
     )
     faces = torch.zeros(8, channels, 48, 48, dtype=torch.uint8, device="meta")
     model = ModelConfig(channels=wanted, size=size)  # type: ignore[arg-type]
@@ -330,7 +375,14 @@ def test_faces_stay_on_their_device(channels: int, wanted: int, size: int) -> No
 
 def test_a_batch_depends_on_its_seed_alone() -> None:
     everything = AugmentConfig(
-        translation=0.1, scale=0.1, flip=0.5, brightness=0.2, contrast=0.2, erasing=0.5
+        translation=0.1,
+        scale=0.1,
+        flip=0.5,
+        brightness=0.2,
+        contrast=0.2,
+        low_resolution=0.5,
+        noise=0.5,
+        erasing=0.5,
     )
     faces = _faces(8)
     torch.manual_seed(1)

@@ -123,6 +123,10 @@ class AugmentConfig:
     """Largest change of brightness, as a share of the full range."""
     contrast: float = 0.0
     """Largest change of contrast, as a share."""
+    low_resolution: float = 0.0
+    """Probability that a face is shrunk to between a quarter and all of its side and enlarged again."""
+    noise: float = 0.0
+    """Probability of normal noise, whose standard deviation is drawn from 0 to a fifth of the full range."""
     erasing: float = 0.0
     """Probability that a random rectangle is replaced by noise (Zhong et al., 2020)."""
     mixup: float = 0.0
@@ -133,7 +137,8 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         within(self, 0, 180, "rotation")
-        within(self, 0, 1, "translation", "flip", "autocontrast", "brightness", "contrast", "erasing")
+        within(self, 0, 1, "translation", "flip", "autocontrast", "brightness", "contrast")
+        within(self, 0, 1, "low_resolution", "noise", "erasing")
         within(self, 0, 1, "scale", ends="[)")
         within(self, 0, inf, "mixup", "cutmix", ends="[)")
 

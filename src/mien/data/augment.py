@@ -1,4 +1,5 @@
-"""Random changes of a whole training batch: one affine resampling, one change of light, erased rectangles.
+"""Random changes of a whole training batch: one affine resampling, one change of light, and what spoils a
+picture: lost resolution, noise, erased rectangles.
 
 The paper augments by rotation up to 10 degrees and autocontrast (section 3.3); the other changes are off in
 its configs. Rotation, shift, scale and mirror image are one bilinear resampling; autocontrast, contrast,
@@ -17,6 +18,10 @@ from torch import Tensor
 
 from mien.config import AugmentConfig, ModelConfig
 
+_LOWEST_RESOLUTION = 0.25
+"""Share of a side that is left of a face at the least."""
+_LARGEST_NOISE = 0.2
+"""Standard deviation, as a share of the full range."""
 _RED, _GREEN, _BLUE = 0.299, 0.587, 0.114
 """ITU-R BT.601, as in the evaluation path."""
 
@@ -47,7 +52,11 @@ def augment_faces(
         x = F.interpolate(x, size=(model.size, model.size), mode="bilinear", antialias=True)
     if warps:
         x = _warp(x, augment, model.size, generator, rotated)
+    if augment.low_resolution > 0:
+        _lose_resolution(x, augment.low_resolution, generator)
     x = _normalise(x, augment, model, generator)
+    if augment.noise > 0:
+        _add_noise(x, augment.noise, model, generator)
     if x.shape[1] < model.channels:
         # Grey is repeated this late so that nothing above is done three times.
         x = x.expand(-1, model.channels, -1, -1).contiguous()
@@ -91,6 +100,18 @@ def _warp(
     )
 
 
+def _lose_resolution(x: Tensor, probability: float, generator: torch.Generator) -> None:
+    """Shrink chosen faces of [B, C, S, S] to sides of their own and enlarge them again, in place."""
+    chosen, share = torch.rand(2, len(x), generator=generator)
+    sides = ((_LOWEST_RESOLUTION + (1 - _LOWEST_RESOLUTION) * share) * x.shape[-1]).round().long()
+    sides = torch.where(chosen < probability, sides, x.shape[-1])
+    for side in sides.unique().tolist():
+        if side < x.shape[-1]:
+            faces = (sides == side).nonzero()[:, 0].to(x.device)
+            small = F.interpolate(x[faces], size=(side, side), mode="bilinear", antialias=True)
+            x[faces] = F.interpolate(small, size=x.shape[-2:], mode="bilinear")
+
+
 def _normalise(x: Tensor, augment: AugmentConfig, model: ModelConfig, generator: torch.Generator) -> Tensor:
     """Autocontrast, contrast, brightness and normalisation of intensities in 0..255, in place.
 
@@ -116,6 +137,17 @@ def _normalise(x: Tensor, augment: AugmentConfig, model: ModelConfig, generator:
     gain, offset = gain / model.std, (offset - model.mean) / model.std
     x.mul_(gain[:, None, None, None]).add_(offset[:, None, None, None])
     return x.clamp_(-model.mean / model.std, (1 - model.mean) / model.std)
+
+
+def _add_noise(x: Tensor, probability: float, model: ModelConfig, generator: torch.Generator) -> None:
+    """Normal noise over chosen normalised faces, cut to the range of intensities, in place."""
+    chosen, strength = torch.rand(2, len(x), generator=generator)
+    faces = (chosen < probability).nonzero()[:, 0]
+    noise = torch.randn(len(faces), *x.shape[1:], generator=generator)
+    noise *= (strength[faces] * (_LARGEST_NOISE / model.std)).view(-1, 1, 1, 1)
+    faces = faces.to(x.device)
+    noisy = x[faces] + noise.to(x.device)
+    x[faces] = noisy.clamp_(-model.mean / model.std, (1 - model.mean) / model.std)
 
 
 def _erase(x: Tensor, probability: float, generator: torch.Generator) -> None:
