@@ -47,6 +47,15 @@ def test_uniform_prior_divides_by_the_training_prior(logits):
     np.testing.assert_allclose(shares[:, seen], expected / expected.sum(axis=1, keepdims=True), rtol=1e-4)
 
 
+def test_the_moderate_prior_lies_half_the_way_from_the_training_prior_to_the_uniform_one(logits):
+    shares = probabilities(logits, card(), prior="moderate")
+    roots = {name: share**0.5 for name, share in PRIOR.items()}
+    np.testing.assert_allclose(shares, probabilities(logits, card(), prior=roots), rtol=1e-4, atol=1e-9)
+    training, uniform = (probabilities(logits, card(), prior=name) for name in ("training", "uniform"))
+    middle = np.sqrt(training * uniform)
+    np.testing.assert_allclose(shares, middle / middle.sum(axis=1, keepdims=True), rtol=1e-4)
+
+
 def test_the_training_prior_written_out_changes_nothing_but_unseen_classes(logits):
     given = probabilities(logits, card(), prior=PRIOR, view="7")
     np.testing.assert_allclose(given, probabilities(logits, card(), view="7"), rtol=1e-5)

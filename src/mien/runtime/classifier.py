@@ -185,7 +185,8 @@ class Model(Classifier):
             picture: a path, the bytes of an image file, a PIL image, or uint8 RGB [H,W,3] or grey [H,W].
             boxes: where its faces are, [N,4], x0, y0, x1, y1 in pixels of the upright picture; the answers
                 keep their order. None detects.
-            prior: how often each class is expected: ``"training"``, ``"uniform"``, or a share for each class.
+            prior: how often each class is expected: ``"training"``, ``"moderate"``, ``"uniform"``, or a share
+                for each class.
             view: ``"all"``, ``"7"``, a view of the card, or the names to keep.
 
         Raises:

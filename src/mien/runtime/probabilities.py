@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,14 @@ from numpy.typing import NDArray
 from mien.card import ModelCard
 from mien.errors import InputError
 
-Prior = Literal["training", "uniform"] | Mapping[str, float]
-"""How often each class is expected: as in the training data, all alike, or a share for each class."""
+NamedPrior = Literal["training", "moderate", "uniform"]
+Prior = NamedPrior | Mapping[str, float]
+"""How often each class is expected: as in the training data, all alike, half the way between the two (shares
+that go with the square roots of the training data's), or a share for each class."""
+
+
+_POWERS: Final = {"moderate": 0.5, "uniform": 0.0}
+"""The power of the training shares that a named prior expects."""
 
 
 def probabilities(
@@ -42,7 +48,7 @@ def probabilities(
     """
     if logits.ndim != 2 or logits.shape[1] != len(card.labels):
         raise InputError(f"logits must be [N,{len(card.labels)}] for this card, not {list(logits.shape)}.")
-    scores = logits.astype(np.float64) / card.temperature + _log_ratio(card, prior)
+    scores = logits.astype(np.float64) / card.temperature + log_prior_ratio(card, prior)
     kept = set(card.view(view))
     scores[:, [name not in kept for name in card.labels]] = -np.inf
     highest = scores.max(axis=1, keepdims=True, initial=-np.inf)
@@ -55,16 +61,31 @@ def probabilities(
     return shares
 
 
-def _log_ratio(card: ModelCard, prior: Prior) -> NDArray[np.float64]:
-    """log(wanted / training) for each label, -inf where either is 0."""
-    if isinstance(prior, str):
-        if prior == "training":
-            return np.zeros(len(card.labels))
-        if prior != "uniform":
-            raise InputError(f'prior must be "training", "uniform" or a share for each class, not {prior!r}.')
-        wanted = np.full(len(card.labels), 1 / len(card.labels))
-    else:
+def log_prior_ratio(card: ModelCard, prior: Prior) -> NDArray[np.float64]:
+    """What a prior adds to the logits of each class.
+
+    Args:
+        card: gives labels and the training prior.
+        prior: ``"training"`` adds nothing.
+
+    Returns:
+        float64 [K], log(wanted / training) in the order of the card's labels, up to a constant; -inf where
+        either is 0.
+
+    Raises:
+        InputError: an unknown prior, one that does not fit the labels, or a card without a training prior
+            where one is needed.
+    """
+    if isinstance(prior, str) and prior == "training":
+        return np.zeros(len(card.labels))
+    power = 0.0
+    if not isinstance(prior, str):
         wanted = _wanted_shares(card, prior)
+    elif prior in _POWERS:
+        wanted, power = np.full(len(card.labels), 1 / len(card.labels)), _POWERS[prior]
+    else:
+        named = ", ".join(f'"{name}"' for name in get_args(NamedPrior))
+        raise InputError(f"prior must be {named} or a share for each class, not {prior!r}.")
     if not card.prior:
         raise InputError(
             "this model's card does not say how often each class was in the training data; "
@@ -73,7 +94,7 @@ def _log_ratio(card: ModelCard, prior: Prior) -> NDArray[np.float64]:
     training = np.array([card.prior[name] for name in card.labels], dtype=np.float64)
     known = (training > 0) & (wanted > 0)
     ratio = np.full(len(card.labels), -np.inf)
-    ratio[known] = np.log(wanted[known] / training[known])
+    ratio[known] = np.log(wanted[known]) + (power - 1) * np.log(training[known])
     return ratio
 
 

@@ -40,6 +40,7 @@ COMPARED: Final[tuple[tuple[str, str, Terms], ...]] = (
     ("C2", "LookSAM less Swin-SE", gain("swin_se_looksam", "swin_se")),
     ("C2", "ESAM less Swin-SE", gain("swin_se_esam", "swin_se")),
     ("C2", "momentum-SAM less Swin-SE", gain("swin_se_msam", "swin_se")),
+    ("C2", "SAM's gain over AdamW", sam_gain("_adamw")),
     ("C3", "augmented copies less no balance", gain("swin_se_copies", "swin_se")),
     ("C3", "class-balanced sampling less no balance", gain("swin_se_sampling", "swin_se")),
     ("C3", "logit adjustment less no balance", gain("swin_se_logit_adjustment", "swin_se")),

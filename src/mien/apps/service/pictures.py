@@ -21,6 +21,7 @@ from mien.apps.service.schema import (
 from mien.apps.service.state import Service, service_of
 from mien.apps.service.uploads import FIELD, UploadLimits, read_files
 from mien.errors import InputError
+from mien.runtime.probabilities import NamedPrior
 
 router: Final = APIRouter()
 
@@ -68,8 +69,11 @@ REFUSALS: Final[Mapping[int | str, dict[str, Any]]] = {
 async def asked_options(
     service: Annotated[Service, Depends(service_of)],
     prior: Annotated[
-        Literal["training", "uniform"],
-        Query(description="How often each class is expected: as in the training data, or all alike."),
+        NamedPrior,
+        Query(
+            description="How often each class is expected: as in the training data, all alike, or half the "
+            "way between the two."
+        ),
     ] = "training",
     view: Annotated[
         str,

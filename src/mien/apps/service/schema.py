@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mien.apps.service.errors import Code
 from mien.runtime.face import Face
+from mien.runtime.probabilities import NamedPrior
 
 VERSION: Final = "v1"
 
@@ -147,7 +148,7 @@ class StreamSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     type: Literal["settings"]
-    prior: Literal["training", "uniform"] = "training"
+    prior: NamedPrior = "training"
     view: str = Field(default="all", max_length=100)
     threshold: float | None = Field(default=None, ge=0, le=1)
 
