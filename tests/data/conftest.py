@@ -13,12 +13,12 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-from mien.config import PrepareConfig
+from mien.config import AuditConfig, PrepareConfig
 from mien.data.manifest import Manifest
 from mien.labels import FERPLUS_COLUMNS
 
 # A time limit an example fails on a machine that is busy with something else.
-settings.register_profile("mien", deadline=None)
+settings.register_profile("mien", deadline=None, max_examples=50)
 settings.load_profile("mien")
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "fer2013"
@@ -103,11 +103,13 @@ def real_fer2013() -> Path:
 
 @pytest.fixture(scope="session")
 def real_prepared(real_fer2013: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
-    """FER-2013 with FER+, prepared once for all tests; no template, which is the detector's business."""
+    """FER-2013 with FER+, prepared once; no template and no near twins, which have tests of their own."""
     from mien.data.prepare import prepare
 
     out = tmp_path_factory.mktemp("real") / "prepared"
-    return out, prepare({"fer2013": real_fer2013}, out, PrepareConfig(template_sample=0))
+    return out, prepare(
+        {"fer2013": real_fer2013}, out, PrepareConfig(template_sample=0, audit=AuditConfig(near=False))
+    )
 
 
 @pytest.fixture

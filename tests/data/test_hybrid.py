@@ -98,16 +98,17 @@ def _check(manifest, out, config):
 def test_every_kept_row_is_traced_to_its_source(hybrid, raw_sets):
     _, manifest = hybrid
     roots = dict(raw_sets)
+    lines = (roots["fer2013"] / "fer2013.csv").read_text().splitlines()
+    pack = load_prepared(hybrid[0]).pack
     for row in manifest.frame.filter("kept").iter_rows(named=True):
         file = roots[row["set"]] / row["source_file"]
         assert file.is_file(), row["source_file"]
         if row["set"] == "fer2013":
-            line = file.read_text().splitlines()[row["source_row"] + 1]
-            face = load_prepared(hybrid[0]).pack[row["pack_row"], 0]
-            assert line.split(",")[1] == " ".join(map(str, face.ravel()))
+            face = pack[row["pack_row"], 0]
+            assert lines[row["source_row"] + 1].split(",")[1] == " ".join(map(str, face.ravel()))
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     policy=st.sampled_from(["official", "clean", "balanced"]),
     validation=st.integers(1, 3),
@@ -127,12 +128,10 @@ def test_nobody_is_in_two_splits_and_the_counts_are_as_asked(hybrid, policy, val
 
 def test_the_same_input_and_seed_give_the_same_hash(hybrid, raw_sets, tmp_path):
     out, _ = hybrid
-    assert prepare(raw_sets, tmp_path / "again", CONFIG).hash() == prepare(raw_sets, out, CONFIG).hash()
-    assert prepare(raw_sets, out, replace(CONFIG, seed=1)).hash() != prepare(raw_sets, out, CONFIG).hash()
-    assert (
-        prepare(raw_sets, tmp_path / "two", replace(CONFIG, jobs=2)).hash()
-        == prepare(raw_sets, out, CONFIG).hash()
-    )
+    known = prepare(raw_sets, out, CONFIG).hash()
+    assert prepare(raw_sets, tmp_path / "again", replace(CONFIG, jobs=2)).hash() == known
+    assert prepare(raw_sets, out, replace(CONFIG, seed=1)).hash() != known
+    assert prepare(raw_sets, out, CONFIG).hash() == known
 
 
 def test_clean_leaves_the_test_split_alone_and_takes_its_twins_away(hybrid, raw_sets):

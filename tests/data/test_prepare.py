@@ -7,8 +7,9 @@ import pytest
 from mien.config import BalanceConfig, PrepareConfig, SplitConfig
 from mien.data import pack as packs
 from mien.data.manifest import Manifest
-from mien.data.prepare import prepare
+from mien.data.prepare import audit, finish, prepare, read_sources
 from mien.data.prepared import load_prepared
+from mien.data.stages import Stages, claimed
 from mien.errors import InputError, ManifestError
 from mien.labels import SEVEN
 
@@ -285,3 +286,40 @@ def test_the_template_is_measured_on_a_sample(tmp_path, small_fer, monkeypatch):
     assert load_prepared(tmp_path / "out").manifest.info.template["detected"] == 0.5
     assert manifest.info.templates["fer2013"] == manifest.info.template
     assert prepare({"fer2013": small_fer}, tmp_path / "b", FER).hash() == manifest.hash()
+
+
+def test_a_folder_that_another_process_works_on_is_refused(tmp_path, small_fer):
+    out = tmp_path / "out"
+    made = prepare({"fer2013": small_fer}, out, FER)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with claimed(out):
+        for work in (
+            lambda: prepare({"fer2013": small_fer}, out, replace(FER, seed=5)),
+            lambda: read_sources({"fer2013": small_fer}, out, FER),
+            lambda: finish(out, FER),
+            lambda: audit(out, FER),
+        ):
+            with pytest.raises(InputError, match=r"out is being prepared by another process; wait until"):
+                work()
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert prepare({"fer2013": small_fer}, out, FER).hash() == made.hash()
+
+
+def test_of_two_that_begin_a_folder_the_second_is_refused(tmp_path, small_fer):
+    out = tmp_path / "out"
+    with claimed(out) as claim:
+        assert not out.exists()
+        claim()
+        with pytest.raises(InputError, match="by another process"), claimed(out):
+            pass
+    with claimed(out):
+        pass
+
+
+def test_the_state_of_a_folder_is_read_once(tmp_path, small_fer, monkeypatch):
+    prepare({"fer2013": small_fer}, tmp_path / "out", FER)
+    reads = []
+    find = Stages.find
+    monkeypatch.setattr(Stages, "find", lambda out: reads.append(out) or find(out))
+    prepare({"fer2013": small_fer}, tmp_path / "out", replace(FER, seed=5))
+    assert reads == [tmp_path / "out"]

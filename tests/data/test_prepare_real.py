@@ -12,7 +12,8 @@ from mien.config import SplitConfig
 from mien.data import splits
 from mien.data.pack import decode, pixel_hash
 from mien.data.prepared import load_prepared
-from mien.data.sources import ferplus, readers
+from mien.data.sets import ferplus
+from mien.data.sources.named import readers
 
 pytestmark = pytest.mark.real_faces
 

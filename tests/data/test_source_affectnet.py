@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mien.data.pack import decode
-from mien.data.sources import affectnet
+from mien.data.sets import affectnet
 from mien.data.sources.landmarks import five_points
 from mien.errors import InputError, UnreadableImage
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.data.sources import ckplus, pixel_csv
+from mien.data.sets import ckplus
+from mien.data.sources import pixel_csv
 from mien.errors import InputError
 
 from . import layouts_ckplus as layouts

@@ -33,7 +33,7 @@ def test_noise_is_in_the_training_split_alone():
 
 
 def test_prepared_drawn_faces_are_subject_disjoint_and_repeatable(tmp_path):
-    config = PrepareConfig(drawn=DrawnConfig(160, 0.25), size=24, template_sample=0)
+    config = PrepareConfig(drawn=DrawnConfig(160, 0.25), size=24, template_sample=0, jobs=1)
     manifest = prepare("drawn", tmp_path / "a", config)
     assert prepare("drawn", tmp_path / "b", config).hash() == manifest.hash()
     frame = manifest.frame
@@ -50,6 +50,7 @@ def test_prepared_drawn_faces_are_subject_disjoint_and_repeatable(tmp_path):
 
 def test_balanced_splits_are_balanced_in_the_clean_labels(tmp_path):
     config = PrepareConfig(
+        jobs=1,
         drawn=DrawnConfig(400, 0.2),
         size=24,
         template_sample=0,

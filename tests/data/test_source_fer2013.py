@@ -2,7 +2,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mien.data.sources import fer2013, readers
+from mien.data.sets import fer2013
+from mien.data.sources.named import readers
 from mien.errors import InputError
 
 

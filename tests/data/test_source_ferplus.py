@@ -2,7 +2,8 @@ import csv
 
 import pytest
 
-from mien.data.sources import ferplus, readers
+from mien.data.sets import ferplus
+from mien.data.sources.named import readers
 from mien.errors import InputError
 
 

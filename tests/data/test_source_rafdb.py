@@ -1,7 +1,7 @@
 import pytest
 
 from mien.data.pack import decode
-from mien.data.sources import rafdb
+from mien.data.sets import rafdb
 from mien.errors import InputError, UnreadableImage
 
 from .layouts_rafdb import EMOTIONS, write_rafdb, write_rafdb_kaggle

@@ -4,20 +4,13 @@ import json
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
-from mien.config import ModelConfig, RunConfig
 from mien.errors import InputError
 from mien.evaluate.explain import (
     deletion,
-    grad_cam,
     mean_maps,
     occlusion_maps,
-    torch_classify,
 )
-from mien.evaluate.predict import predict_logits
-from mien.models.build import build_model
 
 
 def _faces(count: int = 3, size: int = 12, channels: int = 1) -> np.ndarray:
@@ -104,64 +97,6 @@ def test_a_faithful_map_beats_chance_and_its_reverse_loses() -> None:
     assert low < 0 < high
     again = deletion(_corner, faces, classes, maps, cell=4)
     assert (again.gain, again.gain_interval) == (found.gain, found.gain_interval)
-
-
-def test_grad_cam_by_hand() -> None:
-    torch.manual_seed(1)
-    config = ModelConfig(size=8, channels=1)
-    convolution = nn.Conv2d(1, 3, 2, stride=2)
-    model = nn.Sequential(convolution, nn.Flatten(), nn.Linear(48, 2)).eval()
-    faces, classes = _faces(4, 8), np.array([0, 1, 1, 0])
-    found = grad_cam(model, convolution, faces, classes, config, channels_last=False)
-    x = torch.from_numpy((faces.transpose(0, 3, 1, 2) / 255 - 0.5) / 0.5).float()
-    maps = convolution(x).detach().numpy()
-    for row, shown in enumerate(classes):
-        # The gradient of a linear head is its weights.
-        weights = model[2].weight[shown].detach().numpy().reshape(3, 4, 4).mean((1, 2))
-        cam = np.maximum((weights[:, None, None] * maps[row]).sum(0), 0)
-        enlarged = nn.functional.interpolate(torch.from_numpy(cam)[None, None], size=8, mode="bilinear")
-        np.testing.assert_allclose(found[row], enlarged[0, 0], atol=1e-5)
-    assert found.max() > 0
-
-
-def test_grad_cam_of_a_swin_leaves_it_as_it_was(tiny: RunConfig) -> None:
-    model = build_model(tiny.model, 8).eval()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    faces = _faces(2, 48)
-    maps = grad_cam(
-        model, model.encoder.layers[0], faces, np.array([1, 7]), tiny.model, channels_last=True
-    )  # fmt: skip
-    assert maps.shape == (2, 48, 48)
-    assert maps.min() >= 0
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert all(p.grad is None for p in model.parameters())
-    assert not model.encoder.layers[0]._forward_hooks
-    with pytest.raises(InputError, match="map of 4 axes"):
-        grad_cam(model, model.head, faces, np.array([1, 7]), tiny.model, channels_last=True)
-    assert not model.head._forward_hooks
-
-
-def test_grad_cam_is_of_the_network_in_evaluation_mode() -> None:
-    config = ModelConfig(size=8, channels=1)
-    convolution = nn.Conv2d(1, 3, 2, stride=2)
-    model = nn.Sequential(convolution, nn.BatchNorm2d(3), nn.Dropout(0.5), nn.Flatten(), nn.Linear(48, 2))
-    faces, classes = _faces(4, 8), np.array([0, 1, 1, 0])
-    model.train()
-    mean = model[1].running_mean.clone()
-    found = grad_cam(model, convolution, faces, classes, config, channels_last=False)
-    assert model[1].training
-    assert torch.equal(model[1].running_mean, mean)
-    expected = grad_cam(model.eval(), convolution, faces, classes, config, channels_last=False)
-    np.testing.assert_array_equal(found, expected)
-
-
-def test_a_network_classifies_by_the_one_evaluation_path(tiny: RunConfig) -> None:
-    model = build_model(tiny.model, 8).eval()
-    faces = _faces(3, 48)
-    logits = predict_logits(model, faces.transpose(0, 3, 1, 2), np.arange(3), tiny.model)
-    np.testing.assert_allclose(
-        torch_classify(model, tiny.model)(faces), torch.from_numpy(logits).softmax(1), atol=1e-6
-    )
 
 
 def test_mean_maps_show_no_single_face() -> None:

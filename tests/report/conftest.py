@@ -39,6 +39,45 @@ def answers(correct: Sequence[bool], classes: int) -> tuple[np.ndarray, np.ndarr
     return labels, logits
 
 
+_HISTORY = [
+    {
+        "epoch": epoch,
+        "train_loss": 2 / epoch,
+        "train_accuracy": 0.2 * epoch,
+        "seconds": 60.0 * epoch,
+        "kept": epoch < 3,
+        "validation": {"accuracy": 0.15 * epoch, "nll": 2.1 / epoch},
+    }
+    for epoch in (1, 2, 3)
+]
+
+
+def _record(config: RunConfig, classes: Sequence[str], data: Path, manifest_hash: str) -> dict[str, object]:
+    """What run.json holds."""
+    return {
+        "mien": "0.1",
+        "labels": list(classes),
+        "views": {"7": list(SEVEN)} if set(SEVEN) < set(classes) else {},
+        "target": "drawn",
+        "rule": "label",
+        "data": str(data),
+        "manifest_hash": manifest_hash,
+        "training_images": 80,
+        "training_counts": dict.fromkeys(classes, 10),
+        "sets": ["drawn"],
+        "template": None,
+        "parameters": 1234,
+        "precision": "32-true",
+        "threads": 1,
+        "seed": config.train.seed,
+        "git_commit": "0123456789ab",
+        "started": "2026-01-01T00:00:00+00:00",
+        "processor": "a processor",
+        "python": "3.12.0",
+        "versions": {"torch": "2.9"},
+    }
+
+
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
     """Writes a run's folder and returns it."""
@@ -62,42 +101,10 @@ def run_maker(tmp_path: Path) -> MakeRun:
     ) -> Path:
         folder = tmp_path / "runs" / name
         has_seven = set(SEVEN) < set(classes)
-        record = {
-            "mien": "0.1",
-            "labels": list(classes),
-            "views": {"7": list(SEVEN)} if has_seven else {},
-            "target": "drawn",
-            "rule": "label",
-            "data": str(data or tmp_path / "gone"),
-            "manifest_hash": manifest_hash,
-            "training_images": 80,
-            "training_counts": dict.fromkeys(classes, 10),
-            "sets": ["drawn"],
-            "template": None,
-            "parameters": 1234,
-            "precision": "32-true",
-            "threads": 1,
-            "seed": config.train.seed,
-            "git_commit": "0123456789ab",
-            "started": "2026-01-01T00:00:00+00:00",
-            "processor": "a processor",
-            "python": "3.12.0",
-            "versions": {"torch": "2.9"},
-        }
+        record = _record(config, classes, data or tmp_path / "gone", manifest_hash)
         write_json(folder / "run.json", record)
         write_json(folder / "config.json", to_dict(config))
-        history = [
-            {
-                "epoch": epoch,
-                "train_loss": 2 / epoch,
-                "train_accuracy": 0.2 * epoch,
-                "seconds": 60.0 * epoch,
-                "kept": epoch < 3,
-                "validation": {"accuracy": 0.15 * epoch, "nll": 2.1 / epoch},
-            }
-            for epoch in (1, 2, 3)
-        ]
-        write_text(folder / "history.jsonl", "".join(json.dumps(entry) + "\n" for entry in history))
+        write_text(folder / "history.jsonl", "".join(json.dumps(entry) + "\n" for entry in _HISTORY))
         labels, logits = answers(correct, len(classes))
         rows = np.arange(first_row, first_row + len(labels), dtype=np.int64)
         votes = np.eye(len(classes), dtype=np.float32)[labels]

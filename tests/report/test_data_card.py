@@ -2,140 +2,31 @@
 
 from __future__ import annotations
 
-import base64
-import csv
-import io
 import json
 import re
-from collections.abc import Sequence
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import polars as pl
 import pytest
-from PIL import Image
+from tests.report.card_data import (
+    CLASSES,
+    LEAK,
+    Page,
+    levels_of,
+    manifest_of,
+    prepared,
+    row,
+    sheets_in,
+    some,
+    text_of,
+    twins_of,
+)
 
-from mien.data.manifest import Manifest, ManifestInfo
-from mien.data.manifest_columns import schema_for
-from mien.data.pack import write_pack
-from mien.data.summary import TWIN_COLUMNS, summarise
+from mien.data.summary import summarise
 from mien.errors import InputError
 from mien.report.data_card import card_markdown, summarise_folder, write_card
 from mien.report.data_figures import SHEET_COLUMNS, SHEET_FACE, class_by_set_drawings
 
-CLASSES = ("joy", "rage")
 BAD_NAMES = ("<script>alert(1)</script>", "a|b *c* `d` [e](f)", "喜び", "$\\frac{", "_under_")
-
-
-class Page(HTMLParser):
-    """Tags with their attributes, and the text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    def named(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-
-def row(number: int, label: str | None, split: str = "train", **values: Any) -> dict[str, Any]:
-    kept = {
-        "pack_row": number,
-        "sha256": f"{number:064x}",
-        "crop": "came_cropped",
-        "split": split,
-        "copies": 1 if split == "train" else None,
-    }
-    known = {"id": f"a/{number}", "set": "a", "source_file": "a.csv", "labels.own": label}
-    return {**known, **({"kept": True, **kept} if "drop_reason" not in values else {"kept": False}), **values}
-
-
-def manifest_of(rows: Sequence[dict[str, Any]], classes: Sequence[str] = CLASSES, **info: Any) -> Manifest:
-    schema = schema_for({"own": ()})
-    frame = pl.DataFrame(
-        {name: pl.Series([one.get(name) for one in rows], dtype=kind) for name, kind in schema.items()}
-    )
-    values: dict[str, Any] = {
-        "labels": tuple(classes),
-        "annotations": {"own": ()},
-        "target": "own",
-        "size": 48,
-        "channels": 1,
-        "pack_file": "faces.npy",
-        "twins_file": "twins.parquet",
-        "pack_count": max((one["pack_row"] + 1 for one in rows if one["kept"]), default=0),
-        "pack_sha256": "0" * 64,
-        "twins": {"near": True, "correlation": 0.98, "shift": 2, "mirror": True},
-    }
-    return Manifest(frame, ManifestInfo(**{**values, **info}))
-
-
-def twins_of(*pairs: dict[str, Any]) -> pl.DataFrame:
-    base = {"exact": True, "correlation": 1.0, "mirrored": False, "shift_x": 0, "shift_y": 0}
-    kinds = {"exact": pl.Boolean, "mirrored": pl.Boolean, "correlation": pl.Float32}
-    kinds |= {"shift_x": pl.Int8, "shift_y": pl.Int8}
-    return pl.DataFrame(
-        {
-            name: pl.Series([{**base, **pair}.get(name) for pair in pairs], dtype=kinds.get(name, pl.String))
-            for name in TWIN_COLUMNS
-        }
-    )
-
-
-LEAK = {"id_a": "a/0", "id_b": "a/2", "split_a": "train", "split_b": "test"}
-
-
-def prepared(folder: Path, manifest: Manifest, twins: pl.DataFrame | None = None) -> Path:
-    """A prepared folder in which face number n has the grey level n, modulo 256."""
-    info = manifest.info
-    shape = (info.channels, info.size, info.size)
-    faces = (np.full(shape, number % 256, dtype=np.uint8) for number in range(info.pack_count))
-    folder.mkdir(parents=True)
-    write_pack(folder / info.pack_file, faces, size=info.size, channels=info.channels)
-    manifest.write(folder / "manifest.parquet")
-    if twins is not None:
-        twins.write_parquet(folder / "twins.parquet")
-    return folder
-
-
-def some(**info: Any) -> Manifest:
-    """Three classes' worth of rows over two sets, with two reasons to drop."""
-    rows = [row(0, "joy", copies=3, twin_group="a/0"), row(1, "rage", set="b", copies=2)]
-    rows += [row(2, "joy", "test", twin_group="a/0")]
-    rows += [row(3, "rage", "validation", set="b"), row(4, None)]
-    rows += [
-        row(10 + i, "joy", drop_reason="twin of a test image", drop_detail=f'of "a/2", no {i}\nagain')
-        for i in range(25)
-    ]
-    rows += [row(50, "rage", set="b", drop_reason="black", source_row=7)]
-    return manifest_of(rows, **info)
-
-
-def text_of(path: Path) -> str:
-    return path.read_text(encoding="utf-8").replace("\u00a0", " ")
-
-
-def sheets_in(page: Path) -> list[np.ndarray[Any, np.dtype[np.uint8]]]:
-    """The sample sheets' pixels, uint8 [H, W, 2 or 4]."""
-    images = Page(page.read_text(encoding="utf-8")).named("img")
-    pngs = [base64.b64decode((image["src"] or "").removeprefix("data:image/png;base64,")) for image in images]
-    return [np.asarray(Image.open(io.BytesIO(png))) for png in pngs]
-
-
-def levels_of(sheet: np.ndarray[Any, np.dtype[np.uint8]], step: int = 50) -> list[int]:
-    """Grey level in the middle of each face of a sheet."""
-    middles = sheet[step // 2 - 1 :: step, step // 2 - 1 :: step].reshape(-1, sheet.shape[2])
-    return [int(pixel[0]) for pixel in middles if pixel[-1]]
 
 
 def test_page_markdown_json_and_lists_hold_the_same(tmp_path: Path) -> None:
@@ -163,21 +54,6 @@ def test_page_markdown_json_and_lists_hold_the_same(tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         [*before, "card.html", "card.json", "card.md", "dropped.csv", "twins.csv"]
     )
-
-
-def test_every_dropped_picture_and_twin_is_in_a_csv_that_others_read(tmp_path: Path) -> None:
-    folder = prepared(tmp_path / "data", some(), twins_of(LEAK, {"id_a": "喜,び", "id_b": "x"}))
-    write_card(folder)
-    with (folder / "dropped.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["id", "set", "source_file", "source_row", "drop_reason", "drop_detail"]
-    assert len(rows) == 26
-    assert rows[3]["drop_detail"] == 'of "a/2", no 3\nagain'
-    assert (rows[25]["id"], rows[25]["source_row"], rows[25]["drop_detail"]) == ("a/50", "7", "")
-    with (folder / "twins.csv").open(encoding="utf-8", newline="") as file:
-        pairs = list(csv.DictReader(file))
-    assert [pair["id_a"] for pair in pairs] == ["a/0", "喜,び"]
-    assert pairs[0]["split_b"] == "test"
 
 
 def test_the_page_lists_twenty_examples_of_a_reason_and_markdown_three(tmp_path: Path) -> None:
@@ -341,59 +217,6 @@ def test_figure_2_stacks_the_sets_in_proportion_and_on_one_scale() -> None:
     assert (tripled[1][1] - tripled[1][0]) / scale == pytest.approx(60, abs=0.01)
     assert before.alt.endswith("joy 40, rage 20. By set: a 50, b 10.")
     assert after.caption.endswith("100")
-
-
-@pytest.mark.parametrize(
-    ("policy", "told"),
-    [
-        ("official", "Test pictures with a twin: 1 in train. splits.policy=clean takes those twins out."),
-        ("clean", "keeps the test split as it is and dropped 25 for “twin of a test image”."),
-        ("balanced", "keeps twins together, in one split; it dropped 25"),
-    ],
-)
-def test_what_the_policy_did_with_leaks(policy: str, told: str) -> None:
-    manifest = some(splits=policy)
-    markdown = card_markdown(summarise(manifest, None, twins_of(LEAK)))
-    assert told in markdown
-    assert "| train | 0 | 0 | 1 |\n| validation | 0 | 0 | 0 |\n| test | 1 | 0 | 0 |\n\n" in markdown
-    # Only where the leak is still there does it spoil the figures.
-    assert ("flatter a model" in markdown) == (policy == "official")
-
-
-def test_twins_that_were_not_searched_for_leave_no_old_list(tmp_path: Path) -> None:
-    folder = prepared(tmp_path / "data", some())
-    (folder / "twins.csv").write_text("of other data", encoding="utf-8")
-    write_card(folder)
-    assert not (folder / "twins.csv").exists()
-    assert "no list of twins" in text_of(folder / "card.md")
-    assert "twins.csv" not in text_of(folder / "card.html")
-
-
-@pytest.mark.parametrize("content", ["damaged", "another table"])
-def test_a_list_of_twins_that_is_none_is_refused_and_nothing_is_written(tmp_path: Path, content: str) -> None:
-    folder = prepared(tmp_path / "data", some())
-    if content == "damaged":
-        (folder / "twins.parquet").write_bytes(b"PAR1 no")
-    else:
-        pl.DataFrame({"id_a": ["x"]}).write_parquet(folder / "twins.parquet")
-    with pytest.raises(InputError, match=r"twins\.parquet .* prepare the data again"):
-        write_card(folder)
-    assert not list(folder.glob("card.*"))
-
-
-def test_twins_with_different_labels_are_listed(tmp_path: Path) -> None:
-    pair = {**LEAK, "label_a": "joy", "label_b": "rage", "correlation": 0.98768}
-    folder = prepared(tmp_path / "data", some(), twins_of(pair))
-    write_card(folder)
-    assert "| a/0 | joy | a/2 | rage | 0.9877 |" in text_of(folder / "card.md")
-    assert "Twins with different labels: 1 of 1 pairs" in text_of(folder / "card.html")
-
-
-def test_only_exact_twins_are_not_called_near() -> None:
-    markdown = card_markdown(summarise(some(twins={"near": False}), None, twins_of(LEAK)))
-    assert "Only exact twins were searched for" in markdown
-    markdown = card_markdown(summarise(some(), None, twins_of(LEAK)))
-    assert "correlate above 0.98, also shifted by up to 2 pixels of 48 or mirrored." in markdown
 
 
 def test_shares_that_round_to_none_or_all_say_so() -> None:

@@ -65,7 +65,7 @@ class ModelConfig:
 
     name: str = "compact_swin"
     """`compact_swin` (built from the dimensions below), any Swin that timm knows, such as
-    `swin_tiny_patch4_window7_224`, or a comparator: `resnet50`, `vit_se`, `efficientnet_b2`, `dan`."""
+    `swin_tiny_patch4_window7_224`, or a module of `mien.models.comparators`, such as `resnet50`."""
     size: int = 48
     """Side of the input, in pixels; faces of another size are resized."""
     channels: Literal[1, 3] = 1

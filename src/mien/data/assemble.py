@@ -17,7 +17,9 @@ from mien.data.joining import JOINED, drop_where, join_annotations, join_by_id
 from mien.data.manifest import Manifest, ManifestInfo, views_of
 from mien.data.prepared import PackFile
 from mien.data.reading import Reading
-from mien.data.sources import SOURCES, SPLITS, drawn
+from mien.data.sets import names as public_names
+from mien.data.sources import drawn
+from mien.data.sources.record import SPLITS
 from mien.data.targets import default_target, hard_labels, parts_of
 from mien.data.taxonomy import Taxonomy
 from mien.errors import InputError
@@ -172,7 +174,7 @@ def _with_splits(
 
 def _check_unrotated(reading: Reading, config: PrepareConfig) -> None:
     for name in config.balance.unrotated:
-        if name not in reading.sets and name not in SOURCES:
+        if name not in reading.sets and name not in public_names():
             raise InputError(
                 f"balance.unrotated names {name}, which is none of the sets {', '.join(reading.sets)}."
             )

@@ -105,7 +105,7 @@ def _lose_resolution(x: Tensor, probability: float, generator: torch.Generator) 
     chosen, share = torch.rand(2, len(x), generator=generator)
     sides = ((_LOWEST_RESOLUTION + (1 - _LOWEST_RESOLUTION) * share) * x.shape[-1]).round().long()
     sides = torch.where(chosen < probability, sides, x.shape[-1])
-    for side in sides.unique().tolist():
+    for side in sorted(set(sides.tolist())):
         if side < x.shape[-1]:
             faces = (sides == side).nonzero()[:, 0].to(x.device)
             small = F.interpolate(x[faces], size=(side, side), mode="bilinear", antialias=True)

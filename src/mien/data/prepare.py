@@ -12,15 +12,14 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
 import polars as pl
 
-from mien.config import PrepareConfig, prepare_config_from
+from mien.config import PrepareConfig
 from mien.data.assemble import assemble
 from mien.data.chunks import faces_in
 from mien.data.duplicates import TwinPairs, find_twins
@@ -30,17 +29,15 @@ from mien.data.pack import Pixels, open_pack, write_pack
 from mien.data.parquet import write_parquet
 from mien.data.prepared import MANIFEST_FILE, STAGES, PackFile
 from mien.data.reading import Reading, read
-from mien.data.sources import drawn, own_sets, readers
+from mien.data.sources import drawn
+from mien.data.sources.named import own_sets, readers
+from mien.data.stages import CHUNKS, STATE, VERSION, Stages, claimed
 from mien.errors import InputError, ManifestError
 from mien.files import replacing, sha256_of, write_json
 from mien.progress import Reporter
 
 Sources = Sequence[tuple[str, Path]] | Mapping[str, Path] | Literal["drawn"]
 """Set names and paths, in order; a name may stand twice for one set in two layouts. Or `drawn`."""
-_STATE: Final = "state.json"
-_CHUNKS: Final = "read"
-_VERSION: Final = 1
-"""Of what the stages leave; what another version of mien left is not used."""
 _OURS: Final = {
     "chunk": re.compile(r"[0-9a-f]{32}\.parquet"),
     "pairs": re.compile(r"pairs-[0-9a-f]{32}\.parquet"),
@@ -52,63 +49,13 @@ _OURS: Final = {
 _READING_SETTINGS: Final = ("size", "channels", "labels", "template_sample", "faces", "drawn", "jobs", "seed")
 
 
-@dataclass(frozen=True)
-class Stages:
-    """What the stages have left in a folder; written as one file, so that its parts belong together."""
-
-    config: PrepareConfig
-    """The settings that were asked for last."""
-    reading: Reading
-    """What was read."""
-    pack: PackFile
-    """The faces of its kept rows."""
-
-    def write(self, out: Path) -> None:
-        """Keep it in the folder."""
-        values = {
-            "config": dataclasses.asdict(self.config),
-            "reading": self.reading.to_dict(),
-            "pack": dataclasses.asdict(self.pack),
-        }
-        write_json(out / STAGES / _STATE, {"version": _VERSION, **values})
-
-    @classmethod
-    def read(cls, out: Path) -> Stages:
-        """What a folder remembers.
-
-        Raises:
-            InputError: nothing was read there by this version of mien, or it was deleted.
-        """
-        known = cls.find(out)
-        if known is None:
-            what = "its folder stages was deleted" if (out / MANIFEST_FILE).is_file() else "nothing was read"
-            raise InputError(
-                f"{out} cannot be continued: {what}, or by another version of mien; begin with `mien data "
-                f"read PATH --out {out}`."
-            )
-        return known
-
-    @classmethod
-    def find(cls, out: Path) -> Stages | None:
-        """The same, or None."""
-        path = out / STAGES / _STATE
-        values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        if not isinstance(values, dict) or values.get("version") != _VERSION or "reading" not in values:
-            return None
-        reading = Reading.from_dict(values["reading"], out / STAGES / _CHUNKS)
-        pack = PackFile(**values["pack"])
-        if any(not path.is_file() for path in (*reading.chunks, out / pack.name)):
-            return None
-        return cls(prepare_config_from(values["config"], where=str(path)), reading, pack)
-
-
 def prepare(
     sources: Sources, out: Path, config: PrepareConfig, *, reporter: Reporter | None = None
 ) -> Manifest:
     """Read raw sets and write one prepared folder; what an earlier call left there is not done again.
 
     Args:
-        sources: set names and their paths. A name that is not in `mien.data.sources.SOURCES` is a set of the
+        sources: set names and their paths. A name that is not in `mien.data.sets.names()` is a set of the
             user's own.
         out: the folder to write. A manifest that is already there is replaced when the new one is complete.
         config: sizes, faces, twins, splits, balance, target, taxonomy, seed.
@@ -118,16 +65,18 @@ def prepare(
         The manifest that was written.
 
     Raises:
-        InputError: a set's files cannot be used, a label is outside the taxonomy, a split has no image, or
-            `out` holds something else. The manifest that was there stays.
+        InputError: a set's files cannot be used, a label is outside the taxonomy, a split has no image,
+            `out` holds something else, or another process works on it. The manifest that was there stays.
     """
-    before = Stages.find(out)
-    stages = read_sources(sources, out, config, reporter=reporter)
-    if before is not None:
-        # Until they have led to a manifest, the new settings of the later stages are only a wish.
-        settings = {name: getattr(config, name) for name in _READING_SETTINGS}
-        dataclasses.replace(stages, config=dataclasses.replace(before.config, **settings)).write(out)
-    return finish(out, config, reporter=reporter)
+    reporter = reporter or Reporter(quiet=True)
+    with claimed(out) as claim:
+        before = Stages.find(out)
+        stages = _read_sources(sources, out, config, before, claim, reporter)
+        if before is not None:
+            # Until they have led to a manifest, the new settings of the later stages are only a wish.
+            settings = {name: getattr(config, name) for name in _READING_SETTINGS}
+            dataclasses.replace(stages, config=dataclasses.replace(before.config, **settings)).write(out)
+        return _finish(stages, out, config, reporter)
 
 
 def read_sources(
@@ -139,15 +88,27 @@ def read_sources(
         InputError: as `prepare`.
     """
     reporter = reporter or Reporter(quiet=True)
+    with claimed(out) as claim:
+        return _read_sources(sources, out, config, Stages.find(out), claim, reporter)
+
+
+def _read_sources(
+    sources: Sources,
+    out: Path,
+    config: PrepareConfig,
+    before: Stages | None,
+    claim: Callable[[], None],
+    reporter: Reporter,
+) -> Stages:
     named = _named(sources)
     _check_out(out, named)
     records = drawn.readers(config) if named is None else readers(named)
-    chunks = out / STAGES / _CHUNKS
-    before = Stages.find(out)
+    chunks = out / STAGES / CHUNKS
 
     def begin() -> None:
-        if not (out / STAGES / _STATE).exists():
-            write_json(out / STAGES / _STATE, {"version": _VERSION})
+        if not (out / STAGES / STATE).exists():
+            write_json(out / STAGES / STATE, {"version": VERSION})
+        claim()
 
     reading = read(records, chunks, config, own_sets(named or ()), reporter, begin)
     if before is not None and before.reading.key == reading.key:
@@ -174,8 +135,12 @@ def finish(out: Path, config: PrepareConfig, *, reporter: Reporter | None = None
     Raises:
         InputError: nothing was read there, or as `prepare`.
     """
-    stages = Stages.read(out)
-    pairs = audit(out, config, reporter=reporter)
+    with claimed(out):
+        return _finish(Stages.read(out), out, config, reporter or Reporter(quiet=True))
+
+
+def _finish(stages: Stages, out: Path, config: PrepareConfig, reporter: Reporter) -> Manifest:
+    pairs = _audit(stages, out, config, reporter)
     made = assemble(stages.reading, stages.pack, pairs, config)
     name = _write_twins(made.twins, out)
     frame = _with_user_columns(made.manifest.frame, out / MANIFEST_FILE)
@@ -223,11 +188,18 @@ def audit(
         remember: keep the config for the stages that follow.
 
     Raises:
-        InputError: nothing was read there.
+        InputError: nothing was read there, or another process works on the folder.
     """
-    reporter = reporter or Reporter(quiet=True)
-    stages = Stages.read(out)
-    text = json.dumps([_VERSION, stages.reading.key, dataclasses.asdict(config.audit)], sort_keys=True)
+    with claimed(out):
+        stages = Stages.read(out)
+        pairs = _audit(stages, out, config, reporter or Reporter(quiet=True))
+        if remember:
+            dataclasses.replace(stages, config=config).write(out)
+    return pairs
+
+
+def _audit(stages: Stages, out: Path, config: PrepareConfig, reporter: Reporter) -> TwinPairs:
+    text = json.dumps([VERSION, stages.reading.key, dataclasses.asdict(config.audit)], sort_keys=True)
     path = out / STAGES / f"pairs-{hashlib.sha256(text.encode()).hexdigest()[:32]}.parquet"
     if not path.is_file():
         pack = open_pack(out / stages.pack.name)
@@ -236,8 +208,6 @@ def audit(
             pairs = find_twins(pack, hashes, config.audit, progress=bar.advance)
         write_parquet(_pairs_to_frame(pairs), path)
         _clear(path.parent, "pairs", {path.name})
-    if remember:
-        dataclasses.replace(stages, config=config).write(out)
     return _pairs_from_frame(pl.read_parquet(path))
 
 
@@ -293,7 +263,7 @@ def _check_out(out: Path, named: Sequence[tuple[str, Path]] | None) -> None:
 def _is_ours(out: Path) -> bool:
     """Whether the folder was made here: by what its files hold, since anybody may call a folder `stages`."""
     try:
-        if "version" in json.loads((out / STAGES / _STATE).read_text(encoding="utf-8")):
+        if "version" in json.loads((out / STAGES / STATE).read_text(encoding="utf-8")):
             return True
     except (OSError, ValueError, TypeError):
         pass

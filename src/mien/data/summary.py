@@ -97,9 +97,10 @@ def labelled_rows(manifest: Manifest) -> pl.DataFrame:
 
 
 def _facts(names: list[str]) -> dict[str, SetFacts]:
-    from mien.data.sources import FACTS
+    from mien.data.sources.named import facts
 
-    return {name: FACTS[name] for name in names if name in FACTS}
+    known = facts()
+    return {name: known[name] for name in names if name in known}
 
 
 def _counted(rows: pl.DataFrame, column: str) -> dict[str, int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from mien.data.sources import SOURCES
+from mien.data.sets import names as public_names
 from mien.data.sources.record import Record
 from mien.errors import InputError
 from mien.labels import EMOTIONS, NOT_AN_EMOTION, canonical_name
@@ -55,7 +55,7 @@ class Taxonomy:
             if name is None or name in self.classes:
                 continue
             # A user's own class may well be called "none".
-            if self.is_open and not (name in NOT_AN_EMOTION and record.set in SOURCES):
+            if self.is_open and not (name in NOT_AN_EMOTION and record.set in public_names()):
                 continue
             # A list of names is a choice among emotions; a name that is no emotion either is a mistake.
             if name not in NOT_AN_EMOTION and not (self.is_choice and name in EMOTIONS):

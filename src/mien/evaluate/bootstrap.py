@@ -146,16 +146,12 @@ def bootstrap_intervals(
     return found
 
 
-def mean_interval(
-    values: Float, *, groups: Index | None = None, resamples: int = RESAMPLES, seed: int = 0
-) -> Estimate:
+def mean_interval(values: Float, *, groups: Index | None = None) -> Estimate:
     """95 % percentile interval of a mean over images.
 
     Args:
         values: float64 [N], one value an image, such as a difference in correctness.
         groups: see `bootstrap_intervals`.
-        resamples: how many.
-        seed: of the draws.
     """
     column = np.asarray(values, dtype=np.float64)[:, None]
 
@@ -165,7 +161,7 @@ def mean_interval(
 
     if not len(column):
         raise InputError("there is no image to resample; take a split that has some.")
-    drawn = draws([mean], len(column), groups=groups, resamples=resamples, seed=seed)[:, 0, 0]
+    drawn = draws([mean], len(column), groups=groups)[:, 0, 0]
     low, high = np.quantile(drawn, [0.025, 0.975])
     return Estimate(float(column.mean()), float(low), float(high))
 

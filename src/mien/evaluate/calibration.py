@@ -134,7 +134,6 @@ def calibration_figures(
     names: Sequence[str],
     *,
     temperature: float = 1.0,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """How well confidence and accuracy agree.
 
@@ -143,7 +142,6 @@ def calibration_figures(
         labels: int [N].
         names: the K class names.
         temperature: divides the logits first.
-        seed: of the draws behind `by_chance`.
 
     Returns:
         JSON-ready: temperature, count, accuracy, mean confidence, nll (nats), brier (0..2, the sum over
@@ -182,7 +180,7 @@ def calibration_figures(
         classwise = {
             name: calibration_error(probabilities[:, k], labels == k, binning) for k, name in enumerate(names)
         }
-        figures[binning] = _binned(confidence, correct, classwise, binning, seed)
+        figures[binning] = _binned(confidence, correct, classwise, binning)
     return figures
 
 
@@ -191,13 +189,12 @@ def _binned(
     correct: npt.NDArray[np.bool_],
     classwise: dict[str, float],
     binning: Binning,
-    seed: int,
 ) -> dict[str, Any]:
     """What `calibration_figures` gives for one binning."""
     numbers = bin_numbers(confidence, binning)
     return {
         "ece": _gap(confidence, correct, numbers),
-        "by_chance": _by_chance(confidence, numbers, seed),
+        "by_chance": _by_chance(confidence, numbers),
         "classwise_ece": float(np.mean(list(classwise.values()))),
         "classwise": classwise,
         "bins": [asdict(one) for one in reliability(confidence, correct, binning)],
@@ -319,11 +316,11 @@ def _gap(confidence: Float, correct: npt.NDArray[np.bool_], numbers: Index) -> f
     return float(np.abs(sums).sum() / len(confidence))
 
 
-def _by_chance(confidence: Float, numbers: Index, seed: int) -> dict[str, float]:
+def _by_chance(confidence: Float, numbers: Index) -> dict[str, float]:
     order = np.argsort(numbers, kind="stable")
     starts = np.unique(numbers[order], return_index=True)[1]
     sorted_confidence = confidence[order]
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     gaps = np.empty(_CHANCE_DRAWS)
     for i in range(_CHANCE_DRAWS):
         drawn = (random.random(len(order)) < sorted_confidence) - sorted_confidence

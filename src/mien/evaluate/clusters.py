@@ -44,6 +44,10 @@ from mien.evaluate.predict import input_batches
 
 RESAMPLES = 500
 """Bootstrap resamples; each is a silhouette of all images."""
+_PERPLEXITY = 30.0
+"""Of t-SNE: about how many neighbours count; lowered where there are few images."""
+_INVERSE_PENALTY = 0.1
+"""C of scikit-learn's l2 penalty; smaller is stronger."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,6 @@ def compare_features(
     names: Sequence[str],
     *,
     resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> Comparison:
     """How well the classes separate in two feature spaces of the same images, and in which better.
 
@@ -117,7 +120,6 @@ def compare_features(
         labels: int64 [N], index into `names`.
         names: class names.
         resamples: bootstrap resamples, at least 2.
-        seed: of the resamples.
 
     Raises:
         InputError: rows do not match, a feature is not finite, or fewer than two classes have two images.
@@ -135,7 +137,7 @@ def compare_features(
         raise InputError("clusters need two classes with two images each or more.")
     kept = np.isin(labels, measured)
     index = np.searchsorted(measured, labels[kept])
-    weights = _resampled(index, resamples, np.random.default_rng(seed))
+    weights = _resampled(index, resamples, np.random.default_rng(0))
     figures = [FeatureSpace(space[kept], index).figures(weights) for space in (first, second)]
     return Comparison(
         first={m: _interval(v) for m, v in figures[0].items()},
@@ -202,7 +204,7 @@ def _moved(comparisons: Sequence[Comparison], measure: str) -> str:
     return f"{first:.3f} to {second:.3f}"
 
 
-def embed(features: Features, *, perplexity: float = 30.0, seed: int = 0) -> Features:
+def embed(features: Features) -> Features:
     """A picture of a feature space in two dimensions, by t-SNE (van der Maaten and Hinton, JMLR 2008).
 
     Neighbours are kept; sizes of clusters and distances between them mean nothing, which is why claims rest
@@ -210,11 +212,9 @@ def embed(features: Features, *, perplexity: float = 30.0, seed: int = 0) -> Fea
 
     Args:
         features: float [N, F], N at least 4.
-        perplexity: about how many neighbours count; lowered where there are few images.
-        seed: of the optimisation.
 
     Returns:
-        float32 [N, 2], the same for the same features and seed.
+        float32 [N, 2], the same for the same features.
     """
     if len(features) < 4:
         raise InputError(f"an embedding needs 4 images or more, not {len(features)}.")
@@ -222,9 +222,9 @@ def embed(features: Features, *, perplexity: float = 30.0, seed: int = 0) -> Fea
     components = min(50, *features.shape)
     reduced = PCA(components, svd_solver="full").fit_transform(features.astype(np.float64))
     embedding = TSNE(
-        perplexity=min(perplexity, (len(features) - 1) / 3),
+        perplexity=min(_PERPLEXITY, (len(features) - 1) / 3),
         init="pca",
-        random_state=seed,
+        random_state=0,
         n_jobs=1,
     ).fit_transform(reduced.astype(np.float32))
     result: Features = np.asarray(embedding, dtype=np.float32)
@@ -236,8 +236,6 @@ def linear_probe(
     labels: Index,
     test_features: Features,
     test_labels: Index,
-    *,
-    inverse_penalty: float = 0.1,
 ) -> float:
     """Test accuracy of logistic regression on standardised features: what a line can tell apart.
 
@@ -246,9 +244,8 @@ def linear_probe(
         labels: int64 [N].
         test_features: float [M, F].
         test_labels: int64 [M].
-        inverse_penalty: C of scikit-learn's l2 penalty, smaller is stronger.
     """
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=inverse_penalty, max_iter=1000))
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=_INVERSE_PENALTY, max_iter=1000))
     return float(probe.fit(features, labels).score(test_features, test_labels))
 
 

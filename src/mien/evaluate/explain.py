@@ -4,12 +4,12 @@
 and Fergus, ECCV 2014, section 4.2): it is exact, says what it means in the unit of the answer, and works for
 whatever classifies, an exported file too. `deletion` measures how far any map can be trusted.
 
-`grad_cam` (Selvaraju et al., ICCV 2017, equations 1 and 2) is some twenty times faster and worth little here.
-Its usual place, the last map, is 3x3 for a Swin at 48 px, too coarse to tell an eye from a brow; at an
-earlier stage it is finer, but one mean gradient of a channel no longer stands for what the later layers do
-with it. By `deletion` it came out below covering from the centre outwards, and the earlier stages no better
-than chance (docs/lab-log.md): ask `deletion` before believing one. Attention rollout is left out: windows
-shift and merge, and attention says what was read, not what for.
+Grad-CAM (Selvaraju et al., ICCV 2017) is some twenty times faster, and was measured and left out. Its usual
+place, the last map, is 3x3 for a Swin at 48 px, too coarse to tell an eye from a brow; at an earlier stage it
+is finer, but one mean gradient of a channel no longer stands for what the later layers do with it. By
+`deletion` it came out below covering from the centre outwards, and the earlier stages no better than chance
+(docs/lab-log.md). Attention rollout is left out: windows shift and merge, and attention says what was read,
+not what for.
 
 Maps of single faces are close to pictures of them; `mean_maps` over many faces shows none.
 """
@@ -22,16 +22,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
-from scipy.special import softmax  # type: ignore[import-untyped]
-from torch import Tensor, nn
 
-from mien.config import ModelConfig
 from mien.errors import InputError
-from mien.evaluate.landscape import undisturbed
-from mien.evaluate.predict import BATCH, predict_logits
-from mien.preprocess import to_input
+from mien.evaluate.predict import BATCH
 
 Faces = npt.NDArray[np.uint8]
 Maps = npt.NDArray[np.float32]
@@ -73,22 +66,6 @@ class Deletion:
             "gain_interval": list(self.gain_interval),
             "count": self.count,
         }
-
-
-def torch_classify(model: nn.Module, config: ModelConfig) -> Classify:
-    """A network as a function of faces, in evaluation mode and float32.
-
-    Args:
-        model: normalised faces -> logits.
-        config: the network's input.
-    """
-
-    def classify(faces: Faces) -> npt.NDArray[np.float32]:
-        logits = predict_logits(model, faces.transpose(0, 3, 1, 2), np.arange(len(faces)), config)
-        probabilities: npt.NDArray[np.float32] = softmax(logits, axis=1)
-        return probabilities
-
-    return classify
 
 
 def occlusion_maps(
@@ -146,65 +123,6 @@ def occlusion_maps(
     return maps
 
 
-def grad_cam(
-    model: nn.Module,
-    layer: nn.Module,
-    faces: Faces,
-    classes: Index,
-    config: ModelConfig,
-    *,
-    channels_last: bool,
-) -> Maps:
-    """Grad-CAM at a layer: channels weighted by their mean gradient, summed, cut at 0, enlarged bilinearly.
-
-    Args:
-        model: normalised faces -> logits; put into evaluation mode for the call.
-        layer: the part of `model` whose output is taken, [B, H', W', D] or [B, D, H', W']; of a Swin
-            `model.encoder.layers[i]`.
-        faces: uint8 [N, H, W, C].
-        classes: int64 [N], the class to explain for each face.
-        config: the network's input.
-        channels_last: whether the layer's output is [B, H', W', D], as Swin's is.
-
-    Returns:
-        float32 [N, size, size], 0 or above, in units of the logit; not comparable across layers.
-
-    Raises:
-        InputError: the layer's output is no map.
-    """
-    outputs: list[Tensor] = []
-    handle = layer.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
-    device = next(model.parameters()).device
-    maps = []
-    try:
-        with undisturbed(model), torch.enable_grad():
-            for start in range(0, len(faces), BATCH):
-                batch = faces[start : start + BATCH]
-                x = to_input(
-                    batch, size=config.size, channels=config.channels, mean=config.mean, std=config.std
-                )
-                outputs.clear()
-                logits = model(torch.from_numpy(x).to(device).requires_grad_())
-                shown = torch.from_numpy(classes[start : start + BATCH]).to(device)
-                (gradient,) = torch.autograd.grad(logits.gather(1, shown[:, None]).sum(), outputs)
-                maps.append(_cam(outputs[0].detach(), gradient, channels_last, config.size))
-    finally:
-        handle.remove()
-    return np.concatenate(maps)
-
-
-def _cam(output: Tensor, gradient: Tensor, channels_last: bool, size: int) -> Maps:
-    if output.ndim != 4:
-        raise InputError(f"Grad-CAM needs a layer whose output is a map of 4 axes, not {output.ndim}.")
-    if channels_last:
-        output, gradient = output.permute(0, 3, 1, 2), gradient.permute(0, 3, 1, 2)
-    weights = gradient.mean(dim=(2, 3), keepdim=True)
-    cam = torch.relu((weights * output).sum(1, keepdim=True))
-    enlarged = F.interpolate(cam, size=(size, size), mode="bilinear", align_corners=False)
-    result: Maps = enlarged[:, 0].float().cpu().numpy()
-    return result
-
-
 def mean_maps(maps: Maps, labels: Index, names: Sequence[str], *, at_least: int = 20) -> dict[str, Any]:
     """The mean map of each class, over many faces that lie alike: no picture of any of them.
 
@@ -232,7 +150,7 @@ def mean_maps(maps: Maps, labels: Index, names: Sequence[str], *, at_least: int 
 
 
 def deletion(
-    classify: Classify, faces: Faces, classes: Index, maps: Maps, *, cell: int, steps: int = 12, seed: int = 0
+    classify: Classify, faces: Faces, classes: Index, maps: Maps, *, cell: int, steps: int = 12
 ) -> Deletion:
     """Cover a face cell by cell in the order of its map, and watch the probability (Petsiuk et al., BMVC
     2018, section 4.1).
@@ -247,7 +165,6 @@ def deletion(
         maps: float [N, H, W], higher is more important.
         cell: side of a cell in pixels, a divisor of height and width.
         steps: how many times more is covered, up to everything.
-        seed: of the random orders and the bootstrap.
 
     Raises:
         InputError: cells do not divide the faces, or maps are of another size.
@@ -258,7 +175,7 @@ def deletion(
             f"maps {list(maps.shape)} and cells of {cell} px do not fit faces {list(faces.shape)}; maps must "
             "be as large as the faces, and cells divide them."
         )
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     grid = (height // cell, width // cell)
     importance = maps.reshape(count, grid[0], cell, grid[1], cell).mean((2, 4)).reshape(count, -1)
     orders = np.argsort(-importance, axis=1, kind="stable")

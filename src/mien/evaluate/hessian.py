@@ -46,7 +46,7 @@ class TopEigenvalue:
 
 
 def hessian_top(
-    model: nn.Module, sample: LossSample, *, tolerance: float = 0.01, products: int = 60, seed: int = 0
+    model: nn.Module, sample: LossSample, *, tolerance: float = 0.01, products: int = 60
 ) -> TopEigenvalue:
     """The largest eigenvalue of the Hessian of the mean loss over all parameters, by Lanczos (ARPACK).
 
@@ -55,7 +55,6 @@ def hessian_top(
         sample: the images; the Hessian is theirs, and that of few images is sharper than that of many.
         tolerance: of the eigenvalue, relative.
         products: about the most Hessian-vector products to take; each costs some eight forward passes.
-        seed: of the first vector.
 
     Raises:
         InputError: `products` were too few, or the network's backward pass cannot be differentiated.
@@ -63,7 +62,7 @@ def hessian_top(
     hessian = _Hessian(model, sample)
     size = hessian.size
     kept = min(size, 8)
-    start = np.random.default_rng(seed).standard_normal(size).astype(np.float32)
+    start = np.random.default_rng(0).standard_normal(size).astype(np.float32)
     with undisturbed(model), _twice_differentiable(model):
         if size <= 2:
             vectors = np.linalg.eigh(np.stack([hessian(row) for row in np.eye(size, dtype=np.float32)]))[1]
@@ -93,7 +92,6 @@ def hessian_trace(
     sample: LossSample,
     *,
     draws: int = 20,
-    seed: int = 0,
     advance: Callable[[int], object] | None = None,
 ) -> Estimate:
     """The trace of the Hessian of the mean loss over all parameters (Hutchinson 1990): the mean of z'Hz over
@@ -103,14 +101,13 @@ def hessian_trace(
         model: normalised faces -> logits; comes back bit by bit as it was.
         sample: the images.
         draws: how many z; networks of one shape get the same.
-        seed: of the draws.
         advance: told of each finished draw by a 1.
 
     Raises:
         InputError: the network's backward pass cannot be differentiated.
     """
     hessian = _Hessian(model, sample)
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     products = []
     with undisturbed(model), _twice_differentiable(model):
         for _ in range(draws):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,21 +12,9 @@ from scipy.special import log_softmax, softmax  # type: ignore[import-untyped]
 
 from mien.errors import InputError
 from mien.evaluate.calibration import BINS, bin_numbers, brier_scores, quantile_places
+from mien.evaluate.further_metrics import further_metrics
 from mien.evaluate.metrics import check_predictions
-
-Float: TypeAlias = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class MetricRule:
-    """How a metric is read."""
-
-    higher_is_better: bool = True
-    interval: Literal["percentile", "basic"] = "percentile"
-    """Kind of bootstrap interval, see `mien.evaluate.bootstrap.bootstrap_intervals`."""
-    of_class: bool = True
-    """Whether it looks at the predicted class alone, and not at its probability."""
-
+from mien.evaluate.resamples import Float, MetricRule, Resamples
 
 METRICS: Final[Mapping[str, MetricRule]] = MappingProxyType(
     {
@@ -40,6 +27,7 @@ METRICS: Final[Mapping[str, MetricRule]] = MappingProxyType(
         "brier": MetricRule(higher_is_better=False, of_class=False),
         "ece_equal_mass": MetricRule(higher_is_better=False, interval="basic", of_class=False),
         "ece_equal_width": MetricRule(higher_is_better=False, interval="basic", of_class=False),
+        **{name: metric.RULE for name, metric in further_metrics().items()},
     }
 )
 """Metrics that can be resampled, under the keys of `mien.evaluate.metrics.score` and
@@ -75,7 +63,9 @@ class ImageStatistics:
         rows = np.arange(len(labels))
         self._confidence = probabilities[rows, predicted]
         self._correct = predicted == labels
-        self._nll = -log_softmax(scores, axis=1)[rows, labels]
+        self._labels = labels.astype(np.int64)
+        self._log_probabilities: Float = log_softmax(scores, axis=1)
+        self._nll = -self._log_probabilities[rows, labels]
         self._brier = brier_scores(probabilities, labels)
         self._by_confidence = np.argsort(self._confidence, kind="stable")
         self._width_bin = bin_numbers(self._confidence, "equal_width")
@@ -100,10 +90,15 @@ class ImageStatistics:
         """
         total = counts.sum(1)
         known: dict[str, Float] = {}
-        if any(METRICS[name].of_class for name in self.metrics):
-            known |= self._of_confusion(counts)
+        further = further_metrics()
+        if any(METRICS[name].of_class or name in further for name in self.metrics):
+            confusion = self._confusion(counts)
+            known |= self._of_confusion(confusion)
+            drawn = Resamples(self._labels, self._log_probabilities, counts, confusion)
         for name in self.metrics:
-            if name == "nll":
+            if name in further:
+                known[name] = further[name].value(drawn)
+            elif name == "nll":
                 known[name] = counts @ self._nll / total
             elif name == "brier":
                 known[name] = counts @ self._brier / total
@@ -113,10 +108,12 @@ class ImageStatistics:
                 known[name] = self._equal_mass_error(counts) / total
         return np.stack([known[name] for name in self.metrics], axis=1)
 
-    def _of_confusion(self, counts: Float) -> dict[str, Float]:
-        confusion = np.zeros((len(counts), self._classes**2))
-        confusion[:, self._cells] = np.add.reduceat(counts[:, self._by_cell], self._cell_starts, axis=1)
-        confusion = confusion.reshape(-1, self._classes, self._classes)
+    def _confusion(self, counts: Float) -> Float:
+        cells = np.zeros((len(counts), self._classes**2))
+        cells[:, self._cells] = np.add.reduceat(counts[:, self._by_cell], self._cell_starts, axis=1)
+        return cells.reshape(-1, self._classes, self._classes)
+
+    def _of_confusion(self, confusion: Float) -> dict[str, Float]:
         hits = np.diagonal(confusion, axis1=1, axis2=2)
         truth, predicted = confusion.sum(2), confusion.sum(1)
         precision, recall = _ratio(hits, predicted), _ratio(hits, truth)

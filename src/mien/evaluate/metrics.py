@@ -1,8 +1,8 @@
 """Figures for a named label set: what was asked, of how many images, how good, how sure.
 
-Precision, recall, F1, kappa, the correlation and the confusion matrix are scikit-learn's. Weighted recall
-equals accuracy on one set of images; the paper's Table 2 prints different numbers for the two (see
-docs/paper-map.md).
+Precision, recall, F1 and the confusion matrix are scikit-learn's. Weighted recall equals accuracy on one set
+of images; the paper's Table 2 prints different numbers for the two (see docs/paper-map.md). Further metrics
+are those of `mien.evaluate.further_metrics`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.special import log_softmax, rel_entr  # type: ignore[import-untyped]
-from sklearn.metrics import (
-    cohen_kappa_score,
-    confusion_matrix,
-    matthews_corrcoef,
-    precision_recall_fscore_support,
-)
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from mien.errors import InputError
+from mien.evaluate.further_metrics import further_metrics
+from mien.evaluate.resamples import Resamples
 from mien.labels import class_view
 
 RESAMPLES = 2000
@@ -141,8 +138,8 @@ def score(
 ) -> dict[str, Any]:
     """All figures of one set of predictions.
 
-    A class that no image has, or that is never predicted, counts as 0 in the macro figures; balanced accuracy
-    is the mean recall of the classes that some image has. Of equal logits the first class is predicted.
+    A class that no image has, or that is never predicted, counts as 0 in the macro figures. Of equal logits
+    the first class is predicted.
 
     Args:
         logits: float32 [N, K].
@@ -153,10 +150,10 @@ def score(
 
     Returns:
         JSON-ready figures: view, labels, count, accuracy with a 95 % bootstrap interval, macro and weighted
-        precision, recall and F1, the same per class with counts, balanced accuracy, Cohen's kappa and
-        Matthews' correlation (both None where only one class occurs), confusion (rows truth, columns
-        prediction), mean negative log-likelihood in nats, and the mean Kullback-Leibler divergence from the
-        votes in nats over the images that have votes in the view (without the key where none has).
+        precision, recall and F1, the same per class with counts, every further metric by its name (None
+        where it has no meaning), confusion (rows truth, columns prediction), mean negative log-likelihood in
+        nats, and the mean Kullback-Leibler divergence from the votes in nats over the images that have votes
+        in the view (without the key where none has).
 
     Raises:
         InputError: see `in_view`.
@@ -173,8 +170,9 @@ def score(
         "nll": float(-log_probabilities[np.arange(len(truth)), truth].mean()),
     }
     figures |= _class_figures(truth, predicted, seen.names)
-    figures |= _agreement(truth, predicted)
-    figures["confusion"] = confusion_matrix(truth, predicted, labels=np.arange(len(seen.names))).tolist()
+    confusion = confusion_matrix(truth, predicted, labels=np.arange(len(seen.names)))
+    figures |= _further_figures(truth, log_probabilities, confusion)
+    figures["confusion"] = confusion.tolist()
     if seen.votes is not None and seen.votes.any():
         figures["kl_to_votes"] = _divergence(seen.votes, log_probabilities)
     return figures
@@ -200,19 +198,17 @@ def _class_figures(
         name: {"precision": float(p), "recall": float(r), "f1": float(f), "count": int(n)}
         for name, p, r, f, n in zip(names, *per_class, strict=True)
     }
-    # Not scikit-learn's balanced_accuracy_score, which warns of every prediction of an absent class.
-    figures["balanced_accuracy"] = float(per_class[1][per_class[3] > 0].mean())
     return figures
 
 
-def _agreement(truth: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64]) -> dict[str, float | None]:
-    """Agreement beyond chance; chance explains everything where only one class occurs."""
-    if len(np.unique(np.concatenate([truth, predicted]))) < 2:
-        return {"cohen_kappa": None, "matthews_correlation": None}
-    return {
-        "cohen_kappa": float(cohen_kappa_score(truth, predicted)),
-        "matthews_correlation": float(matthews_corrcoef(truth, predicted)),
-    }
+def _further_figures(
+    truth: npt.NDArray[np.int64],
+    log_probabilities: npt.NDArray[np.float64],
+    confusion: npt.NDArray[np.integer],
+) -> dict[str, float | None]:
+    once = Resamples(truth, log_probabilities, np.ones((1, len(truth))), confusion[None].astype(np.float64))
+    values = {name: float(metric.value(once)[0]) for name, metric in further_metrics().items()}
+    return {name: None if np.isnan(value) else value for name, value in values.items()}
 
 
 def _bootstrap_interval(correct: npt.NDArray[np.bool_]) -> list[float]:

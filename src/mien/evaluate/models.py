@@ -118,7 +118,7 @@ class LabelMatch:
         return tuple(said)
 
 
-def open_model(spec: str | Path, *, threads: int = 1) -> EvaluatedModel:
+def open_model(spec: str | Path) -> EvaluatedModel:
     """Open what `mien evaluate MODEL` names.
 
     Args:
@@ -126,19 +126,18 @@ def open_model(spec: str | Path, *, threads: int = 1) -> EvaluatedModel:
             ``bundled``, or ``module:function`` or ``file.py:function``. The function takes uint8 faces
             [N,H,W,C] and gives probabilities [N,K]; it has an attribute `labels`, or its module has `LABELS`,
             the K class names. A function that gives logits says so: its attribute `output` is ``"logits"``.
-        threads: processor threads of onnxruntime.
 
     Raises:
         InputError: there is no such model, or it cannot be used.
     """
     text = str(spec)
     if text == BUNDLED:
-        return _onnx(bundled_path(), BUNDLED, threads)
+        return _onnx(bundled_path(), BUNDLED)
     path = Path(text)
     if path.is_dir():
-        return _run(path) if names_run(text) else _onnx(model_file(path), path.name, threads)
+        return _run(path) if names_run(text) else _onnx(model_file(path), path.name)
     if path.suffix.lower() == ".onnx":
-        return _onnx(path, path.stem, threads)
+        return _onnx(path, path.stem)
     source, colon, function = text.rpartition(":")
     if not colon or not source or not function.isidentifier():
         raise InputError(
@@ -223,8 +222,8 @@ def _run(folder: Path) -> EvaluatedModel:
     )
 
 
-def _onnx(path: Path, name: str, threads: int) -> EvaluatedModel:
-    classifier = Classifier(path, threads=threads)
+def _onnx(path: Path, name: str) -> EvaluatedModel:
+    classifier = Classifier(path)
     card = classifier.card
 
     def answer(faces: Faces) -> LogProbabilities:

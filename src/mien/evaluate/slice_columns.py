@@ -33,13 +33,14 @@ MANIFEST_COLUMNS: Final = ("set", "channels", "format", "crop", "faces_found", "
 """Columns of a manifest that are looked at unasked, beside `user.<name>`."""
 _GREY: Final = np.array([0.299, 0.587, 0.114])
 """ITU-R BT.601."""
-_CHUNK: Final = 2000
+_PIXELS_AT_ONCE: Final = 1 << 22
+"""Of faces that are measured at once, as doubles: 32 MB."""
 
 
 def manifest_slices(
     frame: pl.DataFrame,
     pack_rows: npt.NDArray[np.integer],
-    faces: npt.NDArray[np.uint8],
+    pack: npt.NDArray[np.uint8],
     labels: npt.NDArray[np.integer],
     names: Sequence[str],
     *,
@@ -51,7 +52,7 @@ def manifest_slices(
     Args:
         frame: the manifest's rows.
         pack_rows: int [N], the evaluated images, by the manifest's `pack_row`.
-        faces: uint8 [N, H, W, C], C = 1 (grey) or 3 (RGB), those images.
+        pack: uint8 [M, C, H, W], C = 1 (grey) or 3 (RGB), which `pack_rows` index; a memory map stays one.
         labels: int [N], index into `names`.
         names: the K class names.
         votes: float [N, K], where there are any.
@@ -72,13 +73,12 @@ def manifest_slices(
     place = {row: i for i, row in enumerate(frame["pack_row"]) if row is not None}
     if lost := [row for row in pack_rows.tolist() if row not in place]:
         raise InputError(f"pack row {lost[0]} is not in this manifest; evaluate on the data it belongs to.")
-    if not len(pack_rows) == len(faces) == len(labels):
+    if len(pack_rows) != len(labels):
         raise InputError(
-            f"{len(pack_rows)} pack rows, {len(faces)} faces and {len(labels)} labels do not fit; give one "
-            "of each an image."
+            f"{len(pack_rows)} pack rows and {len(labels)} labels do not fit; give one of each an image."
         )
     frame = frame[[place[row] for row in pack_rows.tolist()]]
-    numbers: dict[str, Float] = {"face size": _face_size(frame), **measure_faces(faces)}
+    numbers: dict[str, Float] = {"face size": _face_size(frame), **_measure_packed(pack, pack_rows)}
     numbers |= pose(_landmarks(frame))
     if votes is not None:
         total = votes.sum(1, dtype=np.float64)
@@ -112,15 +112,10 @@ def measure_faces(faces: npt.NDArray[np.uint8]) -> dict[str, Float]:
         or min(faces.shape[1:3]) < 3
     ):
         raise InputError(f"faces must be uint8 [N, H, W, 1 or 3], not {faces.dtype} {list(faces.shape)}.")
-    brightness, blur = np.empty(len(faces)), np.empty(len(faces))
-    for start in range(0, len(faces), _CHUNK):
-        rows = slice(start, start + _CHUNK)
-        part = faces[rows].astype(np.float64)
-        grey = part[..., 0] if part.shape[3] == 1 else part @ _GREY
-        brightness[rows] = grey.mean((1, 2))
-        around = grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:]
-        blur[rows] = (around - 4 * grey[:, 1:-1, 1:-1]).var((1, 2))
-    return {"brightness": brightness, "blur": blur}
+    pixels = faces.astype(np.float64)
+    grey = pixels[..., 0] if pixels.shape[3] == 1 else pixels @ _GREY
+    around = grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:]
+    return {"brightness": grey.mean((1, 2)), "blur": (around - 4 * grey[:, 1:-1, 1:-1]).var((1, 2))}
 
 
 def pose(landmarks: Float) -> dict[str, Float]:
@@ -151,26 +146,26 @@ def pose(landmarks: Float) -> dict[str, Float]:
     }
 
 
-def cut(values: Float, parts: int = QUANTILES) -> SliceColumn:
+def cut(values: Float) -> SliceColumn:
     """Numbers cut at their quantiles, into slices that say their range.
 
     Args:
         values: float64 [N]; NaN where unknown.
-        parts: at most so many slices; ties may leave fewer. Up to so many distinct numbers stay as they are.
 
     Returns:
+        At most `QUANTILES` slices, as ties may leave fewer; up to so many distinct numbers stay as they are.
         `below 12`, `12 to 30.5` (without 30.5), `30.5 or more`; None for NaN.
     """
     known = ~np.isnan(values)
     distinct = np.unique(values[known])
-    if len(distinct) <= parts:
+    if len(distinct) <= QUANTILES:
         order = [f"{value:.6g}" for value in distinct]
         numbers = np.searchsorted(distinct, values)
         return SliceColumn(
             [order[i] if there else None for i, there in zip(numbers, known, strict=True)], order
         )
     # Cut at the rounded numbers, so that the names say the truth.
-    quantiles = np.quantile(values[known], np.linspace(0, 1, parts + 1)[1:-1])
+    quantiles = np.quantile(values[known], np.linspace(0, 1, QUANTILES + 1)[1:-1])
     edges = sorted({float(f"{edge:.4g}") for edge in quantiles})
     shown = [f"{edge:.4g}" for edge in edges]
     between = [f"{low} to {high}" for low, high in pairwise(shown)]
@@ -216,6 +211,16 @@ def _is_number(text: str) -> bool:
         return math.isfinite(float(text))
     except ValueError:
         return False
+
+
+def _measure_packed(pack: npt.NDArray[np.uint8], rows: npt.NDArray[np.integer]) -> dict[str, Float]:
+    """`measure_faces` of rows of a pack, a few at a time: a split in colour is large as doubles."""
+    at_once = max(1, _PIXELS_AT_ONCE // math.prod(pack.shape[1:]))
+    parts = [
+        measure_faces(np.moveaxis(pack[rows[start : start + at_once]], 1, 3))
+        for start in range(0, len(rows), at_once)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in ("brightness", "blur")}
 
 
 def _face_size(frame: pl.DataFrame) -> Float:

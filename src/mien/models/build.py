@@ -9,7 +9,8 @@ from torch import nn
 
 from mien.config import ModelConfig
 from mien.errors import InputError
-from mien.models.baselines import BASELINES, build_baseline
+from mien.models.baselines import build_baseline
+from mien.models.comparators import names as comparator_names
 from mien.models.swin import ExpressionSwin, build_encoder
 from mien.models.weights import hub_failure, load_starting_weights
 
@@ -37,7 +38,7 @@ def build_model(
     # timm reports a missing network, a missing repository and missing weights by different exceptions.
     try:
         model: nn.Module
-        if config.name in BASELINES:
+        if config.name in comparator_names():
             model = build_baseline(config, classes, hub_weights=from_hub)
         else:
             model = ExpressionSwin(build_encoder(config, hub_weights=from_hub), classes, config.se)

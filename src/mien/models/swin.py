@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mien.config import ModelConfig, SEConfig
 from mien.errors import InputError
+from mien.models.comparators import names as comparator_names
 from mien.models.squeeze_excite import Excitation, SqueezeExcite
 from mien.models.window_attention import replace_blocks
 
@@ -160,8 +161,9 @@ def build_encoder(config: ModelConfig, *, hub_weights: bool = False) -> nn.Modul
         return _compact_encoder(config)
     if config.name not in timm.list_models("swin*"):
         raise InputError(
-            f"model.name: timm has no Swin called {config.name!r}; take `compact_swin` or one of "
-            f"`timm.list_models('swin*')`, such as swin_tiny_patch4_window7_224."
+            f"model.name: timm has no Swin called {config.name!r}; take `compact_swin`, one of "
+            f"`timm.list_models('swin*')`, such as swin_tiny_patch4_window7_224, or a comparator: "
+            f"{', '.join(comparator_names())}."
         )
     encoder: nn.Module = timm.create_model(
         config.name,

@@ -79,7 +79,7 @@ def _figures(one: Judged, data: ReportData) -> dict[str, Any]:
     columns: dict[str, SliceColumn] = manifest_slices(
         manifest.frame,
         rows,
-        np.moveaxis(np.asarray(data.prepared.pack[rows]), 1, 3),
+        data.prepared.pack,
         answers.labels,
         one.run.labels,
         votes=votes_of(one, data),

@@ -18,7 +18,6 @@ from mien.report.runs import read_runs
 from mien.report.sections import document_of
 from mien.report.tables import Column
 
-TITLE = "Facial expression recognition: what was measured"
 FORMAT = 1
 """Version of report.json."""
 
@@ -28,7 +27,6 @@ def write_report(
     out: Path,
     *,
     data: Path | None = None,
-    title: str = TITLE,
     extra: Sequence[Section | str] = (),
     pictures: bool = True,
 ) -> Path:
@@ -43,7 +41,6 @@ def write_report(
         out: the page; a path without the ending .html or .htm is a folder, and the page is its report.html.
         data: the prepared folder, for what is shown of the images; none takes the runs' own where it is still
             there.
-        title: of the page.
         extra: further sections, put before "How it was made"; plain sentences come under a heading of their
             own.
         pictures: whether faces of the data are shown, where the data is there.
@@ -57,9 +54,7 @@ def write_report(
         OSError: a file could not be written.
     """
     page = out if out.suffix.lower() in {".html", ".htm"} else out / "report.html"
-    document, columns, steps = document_of(
-        read_runs(runs), title=title, data=data, extra=extra, pictures=pictures
-    )
+    document, columns, steps = document_of(read_runs(runs), data=data, extra=extra, pictures=pictures)
     write_json(page.with_suffix(".json"), report_values(document, columns, steps))
     write_text(page.with_suffix(".md"), to_markdown(document))
     write_text(page, to_html(document, twins=(page.with_suffix(".md").name, page.with_suffix(".json").name)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from mien.card import USE_WARNING
 from mien.report.class_sections import classes_section, confusion_section
@@ -15,6 +16,7 @@ from mien.report.feature_sections import features_section, maps_section
 from mien.report.gain_sections import gains_section, steps_sentence
 from mien.report.geometry_sections import landscape_section, sharpness_section
 from mien.report.leak_sections import leak_section, leak_sentence
+from mien.report.metric_sections import further_section
 from mien.report.provenance import made_sections
 from mien.report.report_data import open_report_data
 from mien.report.robustness_section import robustness_section
@@ -24,11 +26,12 @@ from mien.report.tables import Column, columns_of
 from mien.report.training_sections import counts_section, curves_section
 from mien.report.wording import accuracy_sentence
 
+TITLE: Final = "Facial expression recognition: what was measured"
+
 
 def document_of(
     runs: Sequence[ReportedRun],
     *,
-    title: str,
     data: Path | None = None,
     extra: Sequence[Section | str] = (),
     pictures: bool = True,
@@ -37,7 +40,6 @@ def document_of(
 
     Args:
         runs: at least one, all with figures of the same split.
-        title: of the page.
         data: the prepared folder, for what is shown of the images; none takes the runs' own where it is still
             there.
         extra: sections that stand before "How it was made"; sentences become one section, "Besides".
@@ -63,6 +65,7 @@ def document_of(
         gains_section(steps) if steps else None,
         classes_section(columns),
         confusion_section(columns),
+        further_section(columns),
         confidence_section(columns),
         *failure_sections(columns, opened, pictures=pictures),
         robustness_section(columns),
@@ -78,7 +81,7 @@ def document_of(
         Section("Limits", (Text(USE_WARNING), Text(_worth(columns)))),
     )
     kept = tuple(section for section in sections if section is not None)
-    return Document(title, " ".join(filter(None, summary)), kept), columns, steps
+    return Document(TITLE, " ".join(filter(None, summary)), kept), columns, steps
 
 
 def _extra_sections(extra: Sequence[Section | str]) -> list[Section]:

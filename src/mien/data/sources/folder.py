@@ -17,6 +17,7 @@ from typing import Final
 
 from mien.data.sources.folders import SPLIT_NAMES, class_folders, files_in, folders_in
 from mien.data.sources.record import Record, SetFacts, Split
+from mien.data.sources.table import lines_of, numbered
 from mien.errors import InputError
 from mien.labels import canonical_name
 
@@ -176,20 +177,10 @@ def _csv_rows(path: Path, shown: str) -> Iterator[tuple[int, dict[str, str]]]:
     fitting = (mark for mark, header in headers.items() if {"path", "label"} <= _roles(header).keys())
     delimiter = next(fitting, _DELIMITERS[0])
     _check_header(headers.get(delimiter, []), shown)
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, delimiter=delimiter)
-            header = [column.strip() for column in next(reader)]
-            filled = (cells for cells in reader if cells)
-            for row, cells in enumerate(filled):
-                if len(cells) != len(header):
-                    raise InputError(
-                        f"{shown}, row {row}: {len(cells)} cells instead of {len(header)}; repair or "
-                        "delete that row."
-                    )
-                yield row, dict(zip(header, cells, strict=True))
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{shown} cannot be read as a UTF-8 csv ({error}); save it as one.") from error
+    lines = lines_of(path, shown, delimiter)
+    header = [column.strip() for column in next(lines)]
+    for row, cells in numbered(lines, len(header), shown):
+        yield row, dict(zip(header, cells, strict=True))
 
 
 def _check_header(header: list[str], shown: str) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -80,3 +80,24 @@ class SetFacts:
     """Who may use it for what, in one line."""
     source: str
     """How to get it, in one line."""
+
+
+class PublicSet(Protocol):
+    """What each module of `mien.data.sets` offers."""
+
+    FACTS: SetFacts
+
+    def find(self, path: Path) -> object:
+        """What is true where the set lies at `path`, which need not exist, and is so for no other set's
+        layout.
+
+        Raises:
+            InputError: the set lies there more than once.
+        """
+
+    def read(self, path: Path) -> Iterator[Record]:
+        """Every picture of the set, in the same order each time.
+
+        Raises:
+            InputError: the set is not at `path`, or what is there breaks its rules.
+        """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mien.errors import InputError
@@ -16,6 +16,46 @@ def header_of(path: Path) -> list[str]:
             return [name.strip() for name in next(csv.reader(file), [])]
     except (csv.Error, UnicodeDecodeError):
         return []
+
+
+def lines_of(path: Path, name: str, delimiter: str = ",") -> Iterator[list[str]]:
+    """The cells of each line, header and blank ones included.
+
+    Args:
+        path: the csv, UTF-8 with or without a byte order mark.
+        name: what messages call the file.
+        delimiter: between cells.
+
+    Raises:
+        InputError: the file is no csv.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            yield from csv.reader(file, delimiter=delimiter)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{name} cannot be read as a UTF-8 csv ({error}); save it as one.") from error
+
+
+def numbered(
+    lines: Iterable[list[str]], width: int, name: str, *, first: int = 0
+) -> Iterator[tuple[int, list[str]]]:
+    """Each data row as (0-based row, cells); blank lines are skipped and not counted.
+
+    Args:
+        lines: what `lines_of` gives after the header.
+        width: cells of the header.
+        name: what messages call the file.
+        first: number of the first row.
+
+    Raises:
+        InputError: a row has too few or too many cells.
+    """
+    for row, cells in enumerate(filter(None, lines), start=first):
+        if len(cells) != width:
+            raise InputError(
+                f"{name}, row {row}: {len(cells)} cells instead of {width}; repair or delete that row."
+            )
+        yield row, cells
 
 
 def rows_of(
@@ -33,24 +73,11 @@ def rows_of(
             no csv.
     """
     name = name or path.name
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = [column.strip() for column in next(reader, [])]
-            _check_header(header, needed, name)
-            row = 0
-            for cells in reader:
-                if not cells:
-                    continue
-                if len(cells) != len(header):
-                    raise InputError(
-                        f"{name}, row {row}: {len(cells)} cells instead of {len(header)}; repair or "
-                        "delete that row."
-                    )
-                yield row, dict(zip(header, cells, strict=True))
-                row += 1
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{name} cannot be read as a UTF-8 csv ({error}); save it as one.") from error
+    lines = lines_of(path, name)
+    header = [column.strip() for column in next(lines, [])]
+    _check_header(header, needed, name)
+    for row, cells in numbered(lines, len(header), name):
+        yield row, dict(zip(header, cells, strict=True))
 
 
 def _check_header(header: Sequence[str], needed: Sequence[str], name: str) -> None:

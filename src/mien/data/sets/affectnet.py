@@ -13,7 +13,6 @@ Faces from the web with eleven labels, of which three are no emotion, and with v
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +23,7 @@ from typing import Final
 from mien.data.sources.affectnet_arrays import NAME, PARTS, affect, is_arrays, plausible, read_arrays
 from mien.data.sources.folders import class_folders, files_in, folders_in
 from mien.data.sources.record import Record, SetFacts, Split
+from mien.data.sources.table import lines_of, numbered
 from mien.errors import InputError
 from mien.labels import AFFECTNET_CODES, canonical_name, decode
 
@@ -204,28 +204,17 @@ def read_lists(root: Path) -> Iterator[Record]:
 
 def _rows(table: Path) -> Iterator[tuple[int, tuple[str, ...]]]:
     """Each data row as (0-based row, cells in the order of `COLUMNS`); blank lines are not counted."""
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            filled = (cells for cells in csv.reader(file) if cells)
-            first = [cell.strip() for cell in next(filled, [])]
-            headless = len(first) == len(COLUMNS) and not set(first) & set(COLUMNS)
-            header = COLUMNS if headless else first
-            if missing := [column for column in COLUMNS if column not in header]:
-                raise InputError(
-                    f"{table.name} has no column {', '.join(missing)}; it needs {', '.join(COLUMNS)}."
-                )
-            pick = itemgetter(*(header.index(column) for column in COLUMNS))
-            if headless:
-                yield 0, pick(first)
-            for row, cells in enumerate(filled, start=int(headless)):
-                if len(cells) != len(header):
-                    raise InputError(
-                        f"{table.name}, row {row}: {len(cells)} cells instead of {len(header)}; repair or "
-                        "delete that row."
-                    )
-                yield row, pick(cells)
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{table.name} cannot be read as a UTF-8 csv ({error}); save it as one.") from error
+    filled = filter(None, lines_of(table, table.name))
+    first = [cell.strip() for cell in next(filled, [])]
+    headless = len(first) == len(COLUMNS) and not set(first) & set(COLUMNS)
+    header = COLUMNS if headless else first
+    if missing := [column for column in COLUMNS if column not in header]:
+        raise InputError(f"{table.name} has no column {', '.join(missing)}; it needs {', '.join(COLUMNS)}.")
+    pick = itemgetter(*(header.index(column) for column in COLUMNS))
+    if headless:
+        yield 0, pick(first)
+    for row, cells in numbered(filled, len(header), table.name, first=int(headless)):
+        yield row, pick(cells)
 
 
 def _decoded(expression: str, where: str) -> str:

@@ -12,14 +12,13 @@ they are, and the picture is dropped and listed.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from mien.data.sources.record import Record, SetFacts, Split
-from mien.data.sources.table import rows_of
+from mien.data.sources.table import lines_of, rows_of
 from mien.data.votes import majority
 from mien.errors import InputError
 from mien.labels import FERPLUS_COLUMNS
@@ -78,22 +77,23 @@ def read_votes(path: Path) -> list[Votes]:
 
 def _label_lines(path: Path, where: str) -> dict[str, list[dict[str, int]]]:
     lines: dict[str, list[dict[str, int]]] = {}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            for row, cells in enumerate(csv.reader(file)):
-                if cells:
-                    # Copies exist whose box is not quoted and so takes four cells; the counts are always the
-                    # last.
-                    counts = _counts(cells[2:][-len(FERPLUS_COLUMNS) :], f"{where}, row {row}")
-                    lines.setdefault(cells[0].strip(), []).append(counts)
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{where} cannot be read as a UTF-8 csv ({error}); save it as one.") from error
+    for row, cells in enumerate(lines_of(path, where)):
+        if cells:
+            # Copies exist whose box is not quoted and so takes four cells; the counts are always the last.
+            counts = _counts(cells[2:][-len(FERPLUS_COLUMNS) :], f"{where}, row {row}")
+            lines.setdefault(cells[0].strip(), []).append(counts)
     return lines
 
 
 def has_folders(path: Path) -> bool:
     """Whether any of the authors' folders is in `path`."""
     return any((path / name).is_dir() for name in FOLDERS)
+
+
+def find(path: Path) -> bool:
+    """Whether FER+ is at `path`: the authors' folders, or their csv of votes, or a file beside one."""
+    around = path.parent if path.is_file() else path
+    return has_folders(around) or (around / VOTES_FILE).is_file()
 
 
 def read_folders(path: Path) -> Iterator[Record]:
@@ -135,7 +135,7 @@ def read(path: Path) -> Iterator[Record]:
     Raises:
         InputError: neither layout is at `path`.
     """
-    from mien.data.sources import fer2013
+    from mien.data.sets import fer2013
 
     folder = path.parent if path.is_file() or path.name in FOLDERS else path
     if has_folders(folder):

@@ -17,8 +17,9 @@ from typing import Final
 import polars as pl
 from PIL import Image
 
-from mien.data.sources import ferplus, pixel_csv
-from mien.data.sources.ferplus import Votes
+from mien.data.sets import ferplus
+from mien.data.sets.ferplus import Votes
+from mien.data.sources import pixel_csv
 from mien.data.sources.folders import files_in, folders_in
 from mien.data.sources.pixel_csv import SIDE, USAGES, split_of
 from mien.data.sources.record import Pixels, Record, SetFacts, Split
@@ -182,7 +183,12 @@ def _has_official_size(file: Path) -> bool:
 
 
 def find(path: Path) -> tuple[str, list[Path]] | None:
-    """The layout at `path` (a file or its folder), `csv`, `shards` or `folders`, and its files; or None."""
+    """The layout at `path` (a file or its folder, or the one that holds `fer2013/`), `csv`, `shards` or
+    `folders`, and its files; or None."""
+    return _layout(path) or _layout(path / "fer2013")
+
+
+def _layout(path: Path) -> tuple[str, list[Path]] | None:
     if path.is_file() and path.suffix == ".csv" and path.name != ferplus.VOTES_FILE:
         return "csv", [path]
     for name in CSV_NAMES:
@@ -205,7 +211,7 @@ def read(path: Path, votes: Path | None = None) -> Iterator[Record]:
     Raises:
         InputError: none of the layouts is at `path`, or what is there breaks the layout's rules.
     """
-    found = find(path) or find(path / "fer2013")
+    found = find(path)
     if found is None:
         raise InputError(
             f"{path} holds no FER-2013: looked for {', '.join(CSV_NAMES)}, parquet shards with the columns "
