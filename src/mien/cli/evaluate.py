@@ -1,4 +1,4 @@
-"""The verbs that come after training: evaluate, export, report, reproduce."""
+"""The verb that scores and analyses a model."""
 
 from __future__ import annotations
 
@@ -9,29 +9,12 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from mien.cli.parser import Verb, new_parser
+from mien.cli.parser import PRIORS, new_parser
+from mien.cli.stopping import on_ctrl_c
 from mien.errors import InputError
 
 _ANALYSES = ("features", "maps", "robustness", "sharpness", "landscape")
 """Those of `mien.evaluate.analysis_files.ANALYSES`, which imports the training half."""
-
-_STUDIES = ("ablation", "table2", "full")
-"""Those of `mien.study.ablation.STUDIES`, which imports the training half."""
-
-
-def add_evaluate_verbs(commands: Any) -> dict[str, Verb]:
-    """Give `mien` these verbs; returns what each of them does.
-
-    Args:
-        commands: what `add_subcommands` gave.
-    """
-    commands.add_subcommand("evaluate", _evaluate_parser(), help="score and analyse a model on a split")
-    commands.add_subcommand("export", _export_parser(), help="write a run as an ONNX file")
-    commands.add_subcommand("report", _report_parser(), help="one HTML page from runs and evaluated models")
-    commands.add_subcommand(
-        "reproduce", _reproduce_parser(), help="the paper's Table 2 and its ablation, start to end"
-    )
-    return {"evaluate": _evaluate, "export": _export, "report": _report, "reproduce": _reproduce}
 
 
 def print_figures(model: Path | str, entries: Sequence[dict[str, Any]]) -> None:
@@ -51,19 +34,22 @@ def print_figures(model: Path | str, entries: Sequence[dict[str, Any]]) -> None:
         print("\n".join(lines))  # noqa: T201
 
 
-def _evaluate_parser() -> ArgumentParser:
+def evaluate_parser() -> ArgumentParser:
+    """Options of `mien evaluate`."""
     parser = new_parser(
         "Score a model, in fp32, and analyse it. Of a run it is the checkpoint that validation chose, and "
-        "what comes is kept in the run's folder. Examples: mien evaluate runs/a --also features maps "
-        "robustness; mien evaluate their_package.api:predict --data hybrid --out evaluated/theirs --report "
-        "theirs.html"
+        "what comes is kept in the run's folder.",
+        "mien evaluate runs/a --also features maps robustness --report report.html",
+        "mien evaluate bundled --data hybrid",
+        "mien evaluate their_package.api:predict --data hybrid --out evaluated/theirs --report theirs.html",
     )
     parser.add_argument(
         "model",
-        type=str,
+        nargs="?",
         help="a run's folder, an .onnx file, `bundled`, or `module:function` or `file.py:function` that "
         "takes uint8 faces [N,H,W,C] and gives probabilities [N,K]; its attribute `labels` names the classes",
     )
+    parser.add_argument("--bundled", action="store_true", help="the same as `bundled` for the model")
     parser.add_argument("--data", type=Path | None, help="prepared folder; a run's own by default")
     parser.add_argument(
         "--split", choices=("train", "validation", "test"), default="test", help="which images"
@@ -93,23 +79,43 @@ def _evaluate_parser() -> ArgumentParser:
         help="folder of what is evaluated, which mien report reads beside runs; a run's own by default, "
         "needed for anything else, and for a run on other data than its own",
     )
+    parser.add_argument(
+        "--prior",
+        choices=PRIORS,
+        default=PRIORS[0],
+        help="class shares to expect; of a run, all but `training` need --data, and --out to be kept",
+    )
     parser.add_argument("--report", type=Path | None, help="page to write of this model alone")
     return parser
+
+
+def evaluate(options: Namespace) -> None:
+    """Do it, after refusing what cannot be meant."""
+    if options.report is not None and options.split == "train":
+        raise InputError(
+            "a report is of the test or the validation split; leave out --report, or --split train."
+        )
+    if options.images is not None and "robustness" not in options.also:
+        raise InputError("--images is of robustness alone; give --also robustness, or leave it out.")
+    options.model = _model_of(options)
+    with on_ctrl_c(
+        "stopped; the figures and analyses that were finished are kept, the same command does the rest."
+    ):
+        _evaluate(options)
 
 
 def _evaluate(options: Namespace) -> None:
     from mien.evaluate.models import names_run
 
-    if options.images is not None and "robustness" not in options.also:
-        raise InputError("--images is of robustness alone; give --also robustness, or leave it out.")
     keeps = bool(options.also or options.report)
-    if names_run(options.model) and options.out is None:
+    if names_run(options.model) and options.out is None and options.prior == PRIORS[0]:
         folder = Path(options.model)
         _evaluate_run(folder, options, keeps)
     else:
         if options.data is None:
             raise InputError(
-                f"{options.model}: give --data, a prepared folder; only a run without --out knows its own."
+                f"{options.model}: give --data, a prepared folder; only a run without --out, at its training "
+                "prior, knows its own."
             )
         if keeps and options.out is None:
             raise InputError(f"{options.model}: --also and --report need a folder to keep it in; give --out.")
@@ -119,6 +125,18 @@ def _evaluate(options: Namespace) -> None:
         from mien.report.html import write_report
 
         print(f"report: {write_report([folder], options.report, data=options.data)}")  # noqa: T201
+
+
+def _model_of(options: Namespace) -> str:
+    if options.bundled and options.model is not None:
+        raise InputError(f"--bundled is a model of its own; leave it out, or {options.model}.")
+    if not options.bundled and options.model is None:
+        raise InputError("mien evaluate needs a model, such as a run's folder, or --bundled.")
+    if options.model is not None:
+        return str(options.model)
+    from mien.evaluate.models import BUNDLED
+
+    return BUNDLED
 
 
 def _evaluate_run(run: Path, options: Namespace, keeps: bool) -> None:
@@ -143,9 +161,10 @@ def _evaluate_run(run: Path, options: Namespace, keeps: bool) -> None:
 
 def _evaluate_model(options: Namespace) -> None:
     from mien.evaluate.models import open_model
+    from mien.evaluate.prior import with_prior
     from mien.evaluate.run import evaluate_model
 
-    model = open_model(options.model)
+    model = with_prior(open_model(options.model), options.prior)
     analyse = _analysis(model, options.data, options.out, options, None) if options.also else None
     figures, sentences = evaluate_model(
         model, options.data, split=options.split, views=_views(options), out=options.out
@@ -171,173 +190,3 @@ def _analysis(
     settings = {"split": options.split, "target": target, "images": images}
     check_analyses(model, data, options.also, **settings)
     return partial(analyse, model, data, folder, options.also, **settings, reporter=Reporter())
-
-
-def _export_parser() -> ArgumentParser:
-    parser = new_parser(
-        "Write a run as an ONNX file that carries its card, and MODEL_CARD.md beside it. Example: "
-        "mien export runs/a --out a.onnx --int8"
-    )
-    parser.add_argument("run", type=Path, help="folder of the run")
-    parser.add_argument(
-        "--out", type=Path | None, help="file to write; model.onnx in the run's folder by default"
-    )
-    parser.add_argument(
-        "--precision",
-        type=float | None,
-        help="share of right answers, such as 0.9: the file gets the confidence below which it abstains to "
-        "keep that promise, found on the validation images",
-    )
-    parser.add_argument(
-        "--int8",
-        action="store_true",
-        help="write a smaller, quicker file beside it, NAME.int8.onnx, if it keeps the accuracy on the "
-        "validation images",
-    )
-    parser.add_argument(
-        "--openvino", action="store_true", help="write NAME.xml and NAME.bin for OpenVINO beside it"
-    )
-    parser.add_argument(
-        "--data", type=Path | None, help="prepared folder, for --int8; the run's own by default"
-    )
-    return parser
-
-
-def _export(options: Namespace) -> None:
-    from mien.export.run import export_run
-    from mien.report.model_card import NAME, write_model_card
-
-    path = options.out or options.run / "model.onnx"
-    card = export_run(options.run, path, precision=options.precision)
-    abstains = "" if card.abstain_threshold is None else f", abstains below {card.abstain_threshold:.3f}"
-    print(  # noqa: T201
-        f"{path}: {path.stat().st_size / 1e6:.1f} MB, temperature {card.temperature:.3f}{abstains}, "
-        f"classes {', '.join(card.labels)}"
-    )
-    written = write_model_card(options.run, path.with_name(NAME), card, file=path.name)
-    print(f"{written}: what to tell who uses it")  # noqa: T201
-    if options.int8:
-        _export_int8(options, path)
-    if options.openvino:
-        from mien.export.openvino import export_openvino
-
-        network = path.with_suffix(".xml")
-        difference = export_openvino(options.run, path, network)
-        print(f"{network}: OpenVINO, its logits lie up to {difference:.0e} from torch's")  # noqa: T201
-
-
-def _export_int8(options: Namespace, source: Path) -> None:
-    from mien.export.comparison import comparison_table
-    from mien.export.int8 import export_int8
-
-    path = source.with_suffix(".int8.onnx")
-    made = export_int8(options.run, source, path, data=options.data, precision=options.precision)
-    print(comparison_table(made.files))  # noqa: T201
-    print(  # noqa: T201
-        f"{path}: int8 {made.method}, {100 * made.loss:.2f} points of the validation accuracy lost, "
-        f"temperature {made.card.temperature:.3f}"
-    )
-
-
-def _report_parser() -> ArgumentParser:
-    parser = new_parser(
-        "One self-contained HTML page from runs and evaluated models. Example: "
-        "mien report runs/* evaluated/* --out report.html"
-    )
-    parser.add_argument("runs", type=Path, nargs="+", help="folders of runs, or of mien evaluate --out")
-    parser.add_argument("--out", type=Path, default=Path("report.html"), help="file to write")
-    parser.add_argument(
-        "--data",
-        type=Path | None,
-        help="prepared folder, for what is shown of the data; the runs' own by default",
-    )
-    parser.add_argument("--no-pictures", action="store_true", help="show no face of the data on the page")
-    return parser
-
-
-def _report(options: Namespace) -> None:
-    from mien.report.html import write_report
-
-    pictures = not options.no_pictures
-    print(write_report(options.runs, options.out, data=options.data, pictures=pictures))  # noqa: T201
-
-
-def _reproduce_parser() -> ArgumentParser:
-    parser = new_parser(
-        "Train, score and report the paper's Table 2 and its ablation: Swin, Swin-SE, Swin-SE-SAM, the "
-        "control that trains without SAM for as long, and SE in its other places. A second call continues "
-        "where the first stopped. "
-        "Example: mien reproduce --recipe compact --data hybrid --seeds 3 --out runs/ablation"
-    )
-    parser.add_argument(
-        "--recipe",
-        type=Path,
-        default=Path("compact"),
-        help="`compact`, `paper`, `smoke`, a folder of configs, or one config to ablate",
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder that mien data prepare wrote")
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/reproduce"), help="folder of the runs and the report"
-    )
-    parser.add_argument(
-        "--study",
-        choices=_STUDIES,
-        default=_STUDIES[0],
-        help="`table2` leaves out the control and the other places of SE, half of the time; `full` adds "
-        "label noise, SAM's relatives, balances, shares of the images and comparators, with its own seeds, "
-        "and judges each claim of the paper; start it once a core (docs/study-plan.md)",
-    )
-    parser.add_argument("--seeds", type=int, default=1, help="runs of each column; not with `full`")
-    parser.add_argument(
-        "--columns", nargs="+", default=[], help="train these alone, such as swin swin_se; all by default"
-    )
-    parser.add_argument("--epochs", type=int | None, help="epochs instead of the configs'")
-    parser.add_argument("--threads", type=int | None, help="processor threads instead of the configs'")
-    parser.add_argument(
-        "--keep",
-        type=Path | None,
-        help="`full` only: folder that gets what is small of each run; finished ones are taken from it",
-    )
-    parser.add_argument(
-        "--list", action="store_true", help="`full` only: name the runs that are left and their time"
-    )
-    return parser
-
-
-def _reproduce(options: Namespace) -> None:
-    from mien.progress import Reporter
-    from mien.study.reproduce import reproduce
-
-    if options.study == "full":
-        _reproduce_full(options)
-        return
-    if options.keep is not None or options.list:
-        raise InputError("--keep and --list go with --study full alone.")
-    made = reproduce(
-        options.recipe,
-        options.data,
-        options.out,
-        reporter=Reporter(),
-        study=options.study,
-        seeds=options.seeds,
-        columns=options.columns,
-        epochs=options.epochs,
-        threads=options.threads,
-    )
-    print(f"{made.summary}\nreport: {made.report}")  # noqa: T201
-
-
-def _reproduce_full(options: Namespace) -> None:
-    from mien.progress import Reporter
-    from mien.study.document import verdict_lines
-    from mien.study.full_run import list_full, reproduce_full
-
-    if options.seeds != 1:
-        raise InputError("--study full has its own seeds; leave out --seeds.")
-    wanted = {name: options[name] for name in ("keep", "columns", "epochs", "threads")}
-    if options.list:
-        list_full(options.recipe, options.out, reporter=Reporter(), **wanted)
-        return
-    made = reproduce_full(options.recipe, options.data, options.out, reporter=Reporter(), **wanted)
-    lines = [made.summary, *verdict_lines(options.out), f"report: {made.report}"]
-    print("\n".join(lines))  # noqa: T201

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Final
 
 from jsonargparse import ArgumentParser, Namespace
 
+from mien.cli.exit_codes import ExitCode
 from mien.cli.parser import add_model_options, new_parser
+from mien.cli.stopping import on_ctrl_c
 from mien.errors import InputError
 from mien.faces.detector import MIN_FACE
 from mien.faces.named import DETECTORS, DetectorName
 
 if TYPE_CHECKING:
+    from mien.runtime.classifier import Model
     from mien.runtime.pipeline import PredictedFile
 
-EXIT_FAILED: Final = 1
-"""Something could not be read."""
 STANDARD_INPUT: Final = "-"
 _FORMATS: Final = ("csv", "json", "jsonl", "parquet")
 _ROWS_SHOWN: Final = 200
@@ -29,8 +30,11 @@ _ROWS_SHOWN: Final = 200
 def predict_parser() -> ArgumentParser:
     """Options of `mien predict`."""
     parser = new_parser(
-        "Read the faces in pictures. Examples: mien predict holiday/ --csv faces.csv; "
-        "mien predict a.jpg --annotate marked/; curl -s URL | mien predict -"
+        "Read the faces in pictures.",
+        "mien predict photo.jpg",
+        "mien predict holiday/ --csv faces.csv --annotate marked/ --workers 2",
+        "mien predict crops/ --crops --model runs/a --labels 7",
+        "curl -s URL | mien predict -",
     )
     parser.add_argument(
         "paths", nargs="+", help="pictures, folders or patterns; - reads one from standard input"
@@ -61,48 +65,56 @@ def predict_parser() -> ArgumentParser:
 
 def predict(options: Namespace) -> int:
     """Do it; 1 where something could not be read."""
-    from mien.progress import Reporter
     from mien.runtime.classifier import load
-    from mien.runtime.tables import open_writers
 
     if options.min_confidence is not None and not 0 <= options.min_confidence <= 1:
         raise InputError(f"--min-confidence must lie in 0 to 1, not {options.min_confidence:g}.")
     detector: DetectorName = "none" if options.crops else options.detector
     model = load(options.model, detector=detector, min_face=options.min_face)
     targets = [(name, options[name]) for name in _FORMATS if options[name] is not None]
+    names = " and ".join(str(path) for _, path in targets)
+    with on_ctrl_c(f"stopped; {names} was not written." if targets else "stopped."):
+        return _predict(model, options, targets)
+
+
+def _predict(model: Model, options: Namespace, targets: Sequence[tuple[str, Path]]) -> int:
+    from mien.progress import Reporter
+    from mien.runtime.pipeline import find_pictures
+    from mien.runtime.tables import open_writers
+
+    on_screen = sys.stdout.isatty()
     failed = False
     shown: list[PredictedFile] = []
     count = 0
+    found = [one.path for one in find_pictures(path for path in options.paths if path != STANDARD_INPUT)]
+    total = len(found) + (STANDARD_INPUT in options.paths)
     with (
         open_writers(targets, model.card) as writers,
-        Reporter().bar("pictures", None, unit="pictures") as bar,
+        Reporter().bar("pictures", total, unit="pictures") as bar,
     ):
-        for result in _judged(_results(model, options), options.min_confidence):
+        for result in _judged(_results(model, options, found), options.min_confidence):
             failed = failed or result.error is not None
             for write in writers:
                 write(result)
             if options.annotate is not None and result.error is None:
                 _annotate(result, options.annotate)
-            if sys.stdout.isatty():
+            if on_screen:
                 shown += [result] if len(shown) < _ROWS_SHOWN else []
             else:
                 _print_lines(result)
             count += 1
             bar.advance()
-    if sys.stdout.isatty():
+    if on_screen:
         _print_table(shown, count)
-    return EXIT_FAILED if failed else 0
+    return ExitCode.FAILED if failed else ExitCode.DONE
 
 
-def _results(model: object, options: Namespace) -> Iterator[PredictedFile]:
+def _results(model: Model, options: Namespace, found: Sequence[Path]) -> Iterator[PredictedFile]:
     from mien.errors import UnreadableImage
-    from mien.runtime.classifier import Model
     from mien.runtime.pipeline import PredictedFile, predict_paths
 
-    assert isinstance(model, Model)
     given = {"prior": options.prior, "view": options.labels}
-    named = [path for path in options.paths if path != STANDARD_INPUT]
-    if len(named) < len(options.paths):
+    if STANDARD_INPUT in options.paths:
         place = Path(STANDARD_INPUT)
         try:
             faces = model.read(sys.stdin.buffer.read(), **given)
@@ -110,8 +122,8 @@ def _results(model: object, options: Namespace) -> Iterator[PredictedFile]:
             yield PredictedFile(place, error=f"standard input: {error}")
         else:
             yield PredictedFile(place, faces=tuple(faces))
-    if named:
-        yield from predict_paths(model, named, **given, workers=options.workers)
+    if found:
+        yield from predict_paths(model, found, **given, workers=options.workers)
 
 
 def _judged(results: Iterable[PredictedFile], least: float | None) -> Iterator[PredictedFile]:
@@ -157,9 +169,9 @@ def _rows(result: PredictedFile) -> list[tuple[str, str, str, str]]:
 
 
 def _print_lines(result: PredictedFile) -> None:
-    """One tab-separated line a face, into a pipe, where nothing may be wrapped."""
-    for row in _rows(result):
-        print("\t".join(row))  # noqa: T201
+    """One tab-separated line a face, into a pipe, where nothing may be wrapped; at once, so that a reader
+    who has seen enough ends the reading of pictures."""
+    print("\n".join("\t".join(row) for row in _rows(result)), flush=True)  # noqa: T201
 
 
 def _print_table(results: Sequence[PredictedFile], count: int) -> None:

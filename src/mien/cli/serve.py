@@ -20,7 +20,9 @@ def serve_parser() -> ArgumentParser:
     """Options of `mien serve`."""
     parser = new_parser(
         "A page for people, REST and WebSocket for programs, all on this machine: webcam, pictures, video. "
-        "Pictures are read in memory and not kept. Example: mien serve --open"
+        "Pictures are read in memory and not kept.",
+        "mien serve --open",
+        "mien serve --host 0.0.0.0 --port 8443 --certificate cert.pem --key key.pem",
     )
     parser.add_argument(
         "--model", type=Path | None, help=".onnx file or run's folder; the bundled model by default"

@@ -7,6 +7,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from mien.cli.parser import Verb, new_parser, settings_of
+from mien.cli.stopping import CONTINUES, on_ctrl_c
 from mien.config import RunConfig
 
 
@@ -23,7 +24,9 @@ def add_study_verbs(parser: ArgumentParser) -> dict[str, Verb]:
 def _verdicts_parser() -> ArgumentParser:
     parser = new_parser(
         "Judge each claim of the paper by a folder of results, whether or not it has weights, and write the "
-        "page of the study. Example: mien study verdicts --results results/study --write docs/study.md"
+        "page of the study.",
+        "mien study verdicts --results results/study",
+        "mien study verdicts --results results/study --write docs/study.md",
     )
     parser.add_argument(
         "--results", type=Path, required=True, help="folder of a study, or what mien reproduce --keep kept"
@@ -45,8 +48,8 @@ def _label_noise_parser() -> ArgumentParser:
     parser = new_parser(
         "Score every label of the training split by models that have not seen it (confident learning). The "
         "scores go into user columns and a report; nothing is removed. A second call continues where the "
-        "first stopped. Example: "
-        "mien study label-noise --config configs/compact/swin.toml --data hybrid --out runs/label-noise"
+        "first stopped.",
+        "mien study label-noise --config configs/compact/swin.toml --data hybrid --out runs/label-noise",
     )
     parser.add_argument(
         "--config",
@@ -72,15 +75,16 @@ def _label_noise(options: Namespace) -> None:
     from mien.study.label_noise import label_noise
 
     config = settings_of(RunConfig, options)
-    made = label_noise(
-        config,
-        options.data,
-        options.out,
-        reporter=Reporter(),
-        folds=options.folds,
-        samples=options.samples,
-        write_columns=options.write_columns,
-    )
+    with on_ctrl_c(CONTINUES):
+        made = label_noise(
+            config,
+            options.data,
+            options.out,
+            reporter=Reporter(),
+            folds=options.folds,
+            samples=options.samples,
+            write_columns=options.write_columns,
+        )
     rate = made.issues / max(made.images - made.unscored, 1)
     print(  # noqa: T201
         f"{made.issues:,} of {made.images - made.unscored:,} labels look wrong ({rate:.1%}); the models that "

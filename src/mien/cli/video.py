@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from mien.cli.parser import add_model_options, new_parser
+from mien.cli.stopping import CONTINUES, on_ctrl_c
 
 if TYPE_CHECKING:
     from mien.runtime.video_summary import VideoSummary
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
 def video_parser() -> ArgumentParser:
     """Options of `mien video`."""
     parser = new_parser(
-        "Read the faces of a video, followed over time. A call that was stopped goes on where it was. "
-        "Example: mien video film.mp4 --out film/ --annotate webm"
+        "Read the faces of a video, followed over time. A call that was stopped goes on where it was.",
+        "mien video film.mp4 --out film/",
+        "mien video film.mp4 --out film/ --fps 5 --csv --annotate webm",
+        "mien video film.mp4 --out film/ --people",
     )
     parser.add_argument("path", type=Path, help="the video")
     parser.add_argument("--out", type=Path, required=True, help="folder of the timelines and the summary")
@@ -66,7 +69,7 @@ def video(options: Namespace) -> None:
     stages = ["reading"] if options.annotate is None else ["reading", "marking"]
     done = dict.fromkeys(stages, 0)
     reporter = Reporter()
-    with ExitStack() as stack:
+    with on_ctrl_c(CONTINUES), ExitStack() as stack:
         bars = {
             stage: stack.enter_context(reporter.bar(stage, info.frames, unit="frames")) for stage in stages
         }

@@ -11,7 +11,9 @@ def webcam_parser() -> ArgumentParser:
     """Options of `mien webcam`."""
     parser = new_parser(
         "A window with the camera's picture and the faces in it; space pauses, m mirrors, s saves the "
-        "picture, q ends. Example: mien webcam --camera 1. Nothing is kept or sent."
+        "picture, q ends. Nothing is kept or sent.",
+        "mien webcam",
+        "mien webcam --camera 1 --labels 7",
     )
     parser.add_argument(
         "--camera", type=str, default="0", help="number or name of the camera, or a video file in its place"
