@@ -22,9 +22,6 @@ CARD_FORMAT = 1
 CARD_KEY = "mien.card"
 """Key of the card's JSON in the metadata_props of an ONNX file."""
 
-CODE_LICENCE = "MIT"
-"""Licence of mien's code."""
-
 RESEARCH_USE_LICENCE = (
     "Research use only: the weights were trained on FER-2013 (Goodfellow et al., 2013), which is offered for "
     "research. The code that trained and runs them is under the MIT licence."

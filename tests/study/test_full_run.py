@@ -15,39 +15,20 @@ from mien.progress import Reporter
 from mien.study import full_run as module
 from mien.study import reproduce
 from mien.study.ablation import PlannedRun, recipe_columns
-from mien.study.full import plan_full
+from mien.study.full import RADII, plan_full, scan_name
 from mien.study.full_run import (
     _claimed,
     _is_done,
     _possible,
+    _Study,
     judged_folder,
     list_full,
     reproduce_full,
     tuned_radius,
 )
 
-RECIPE = """
-[model]
-embed_dim = 16
-depths = [1, 1]
-num_heads = [2, 4]
-[optim.sam]
-rho = 0.05
-[train]
-epochs = 1
-batch_size = 32
-precision = "fp32"
-threads = 1
-"""
-SCAN = [f"swin_se_sam_rho{rho}" for rho in ("0.02", "0.05", "0.1", "0.2")]
+SCAN = [scan_name(rho) for rho in RADII]
 COLUMNS = [*SCAN, "swin", "swin_se_sam"]
-
-
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("recipe") / "full.toml"
-    path.write_text(RECIPE)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +61,7 @@ def test_the_chosen_radius_is_the_one_that_validation_ranks_first(made: Path) ->
         folder.name: json.loads((folder / "evaluation" / "validation.json").read_text())[0]["accuracy"]
         for folder in (made / "out").glob("swin_se_sam_rho*-seed0")
     }
-    assert len(accuracies) == 4
+    assert len(accuracies) == len(SCAN)
     chosen = tuned_radius(made / "out")
     assert accuracies[f"swin_se_sam_rho{chosen:g}-seed0"] == max(accuracies.values())
     for seed in range(3):
@@ -105,7 +86,7 @@ def test_what_is_kept_goes_on_elsewhere_without_weights(
     out = tmp_path / "elsewhere"
     quiet = Reporter(quiet=True)
     made_again = reproduce_full(recipe, drawn_folder, out, keep=kept, columns=COLUMNS, reporter=quiet)
-    assert len(made_again.runs) == 4 + 3 + 3
+    assert len(made_again.runs) == len(SCAN) + 3 + 3
     verdicts = [json.loads((folder / "verdicts.json").read_text()) for folder in (out, made / "out")]
     assert verdicts[0] == verdicts[1]
 
@@ -117,7 +98,7 @@ def test_a_run_that_another_process_has_is_left_to_it(
     shutil.copytree(made / "out", out)
     shutil.rmtree(out / "swin-seed1")
     monkeypatch.setattr(reproduce, "train_run", never)
-    monkeypatch.setattr(module, "_judge", never)
+    monkeypatch.setattr(_Study, "judge", never)
     quiet = Reporter(quiet=True)
     for folder in out.glob("*-seed*/best.safetensors"):
         folder.unlink()
@@ -175,7 +156,7 @@ def test_a_run_is_analysed_and_judged_by_other_labels_right_after_training(
     config = read_run(out / "swin-seed0").config
     run = PlannedRun("swin", config, analyses=("features",), judged_on=(annotation,))
     assert not _is_done(out, run)
-    module._judge(out, run, drawn_folder, Reporter(quiet=True))
+    _Study(out, drawn_folder, "", keep=None, reporter=Reporter(quiet=True)).judge(run)
     assert _is_done(out, run)
     # The same labels under their own name: the same answers.
     judged = read_evaluation(judged_folder(out, run.name, annotation), "test")

@@ -14,27 +14,7 @@ from mien.progress import Reporter
 from mien.study import reproduce as module
 from mien.study.reproduce import Reproduced, reproduce
 
-RECIPE = """
-[model]
-embed_dim = 16
-depths = [1, 1]
-num_heads = [2, 4]
-[optim.sam]
-rho = 0.05
-[train]
-epochs = 1
-batch_size = 32
-precision = "fp32"
-threads = 1
-"""
 TABLE_2 = ["swin-seed0", "swin_se-seed0", "swin_se_sam-seed0"]
-
-
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("recipe") / "full.toml"
-    path.write_text(RECIPE)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +45,10 @@ def again(
 
 def never(*_args: object, **_kwargs: object) -> None:
     raise AssertionError("trained again")
+
+
+def not_exported(*_args: object, **_kwargs: object) -> None:
+    """An export takes as long as five of the trainings here; `made` and the second call have real ones."""
 
 
 def test_start_to_end(made: Reproduced) -> None:
@@ -136,6 +120,7 @@ def test_a_stopped_run_is_continued_and_only_the_missing_ones_are_trained(
 
     monkeypatch.setattr(module, "resume_run", resumed)
     monkeypatch.setattr(module, "train_run", trained)
+    monkeypatch.setattr(module, "export_best", not_exported)
     made = go_on(study="ablation", columns=["swin", "swin_se", "swin_se_equal_cost"])
     assert calls == ["resume swin_se-seed0", "train swin_se_equal_cost-seed0"]
     # The report has the column that this call did not ask for as well.
@@ -166,6 +151,7 @@ def test_stopping_says_that_the_same_command_continues_and_leaves_a_report(
         return train(config, data, run, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "train_run", trained)
+    monkeypatch.setattr(module, "export_best", not_exported)
     with pytest.raises(KeyboardInterrupt, match="the same command continues"):
         go_on()
     values = json.loads((out / "report.json").read_text())
@@ -175,6 +161,6 @@ def test_stopping_says_that_the_same_command_continues_and_leaves_a_report(
 
 def test_several_devices_are_refused(drawn_folder: Path, recipe: Path, tmp_path: Path) -> None:
     path = tmp_path / "two.toml"
-    path.write_text(RECIPE + "devices = 2\n")
+    path.write_text(recipe.read_text() + "devices = 2\n")
     with pytest.raises(InputError, match="a study trains on one device"):
         reproduce(path, drawn_folder, tmp_path / "out", reporter=Reporter(quiet=True))

@@ -269,7 +269,7 @@ def test_figures_of_other_data_are_not_kept_as_the_runs_own(
     shutil.copytree(trained, run)
     # The copy lies elsewhere, and its data is stored relative to the run's folder.
     own = evaluate_run(run, read_run(trained).data)
-    prepare("drawn", other, PrepareConfig(drawn=DrawnConfig(120), seed=9))
+    prepare("drawn", other, PrepareConfig(drawn=DrawnConfig(120), jobs=1, seed=9))
     elsewhere = evaluate_run(run, other)
     assert elsewhere[0]["manifest_hash"] != own[0]["manifest_hash"]
     assert read_evaluation(run, "test") == own
@@ -305,7 +305,7 @@ def test_fine_tuning_starts_from_a_run_and_keeps_its_licence_and_does_not_need_i
 
 def test_data_that_has_changed_since_is_refused_on_resume(trained: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
-    prepare("drawn", other, PrepareConfig(drawn=DrawnConfig(120), seed=9))
+    prepare("drawn", other, PrepareConfig(drawn=DrawnConfig(120), jobs=1, seed=9))
     with pytest.raises(InputError, match="its manifest is not the one"):
         resume_run(trained, reporter=Reporter(quiet=True), data=other)
 

@@ -1,63 +1,19 @@
+"""SAM against figures worked out by hand and an independent SAM; what it leaves as it was."""
+
 import copy
 import gc
-from collections.abc import Callable
 from contextlib import nullcontext
 
 import pytest
 import torch
-import torch.nn.functional as F
+from tests.train.sam_problems import closure_of, quadratic, random_batches, small_swin
 from torch import nn
 
-from mien.config import ModelConfig
-from mien.models.build import build_model
 from mien.train.sam import SAM
 
 
-def _swin() -> nn.Module:
-    torch.manual_seed(3)
-    return build_model(
-        ModelConfig(embed_dim=16, depths=(1, 1), num_heads=(2, 2), drop_path=0.0, stem="patch"), 4
-    )
-
-
-def _batches(count: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    generator = torch.Generator().manual_seed(1)
-    return [
-        (torch.randn(4, 1, 48, 48, generator=generator), torch.randint(0, 4, (4,), generator=generator))
-        for _ in range(count)
-    ]
-
-
-def _closure(model: nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor, y: torch.Tensor):
-    def closure() -> torch.Tensor:
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(x), y)
-        loss.backward()
-        return loss
-
-    return closure
-
-
-def _quadratic(
-    curvature: list[float], start: list[float], **options: object
-) -> tuple[nn.Module, SAM, object]:
-    """f(w) = 1/2 sum a w^2, its gradient a w."""
-    module = nn.Module()
-    module.w = nn.Parameter(torch.tensor(start))
-    a = torch.tensor(curvature)
-    sam = SAM(torch.optim.SGD(module.parameters(), lr=0.1), module, **options)
-
-    def closure() -> torch.Tensor:
-        sam.zero_grad()
-        loss = 0.5 * (a * module.w**2).sum()
-        loss.backward()
-        return loss
-
-    return module, sam, closure
-
-
 def test_a_quadratic_by_hand() -> None:
-    module, sam, closure = _quadratic([1.0, 4.0], [3.0, 1.0], rho=0.5)
+    module, sam, closure = quadratic([1.0, 4.0], [3.0, 1.0], rho=0.5)
     loss = sam.step(closure)
     # g = (3, 4), ||g|| = 5, e = 0.5 g / 5 = (0.3, 0.4); gradient there (3.3, 5.6); w - 0.1 of it.
     torch.testing.assert_close(module.w.detach(), torch.tensor([2.67, 0.44]))
@@ -65,7 +21,7 @@ def test_a_quadratic_by_hand() -> None:
 
 
 def test_an_adaptive_quadratic_by_hand() -> None:
-    module, sam, closure = _quadratic([1.0, 4.0], [3.0, 1.0], rho=0.5, adaptive=True)
+    module, sam, closure = quadratic([1.0, 4.0], [3.0, 1.0], rho=0.5, adaptive=True)
     sam.step(closure)
     # |w| g = (9, 4), norm sqrt(97); e = 0.5 w^2 g / sqrt(97) = 0.5 (27, 4) / sqrt(97).
     e = 0.5 * torch.tensor([27.0, 4.0]) / 97**0.5
@@ -76,13 +32,13 @@ def test_an_adaptive_quadratic_by_hand() -> None:
 @pytest.mark.parametrize("rho", [0.0, 1e-12])
 @pytest.mark.parametrize("base", [torch.optim.SGD, torch.optim.AdamW])
 def test_rho_to_zero_is_the_base_optimizer(rho: float, base: type[torch.optim.Optimizer]) -> None:
-    plain, wrapped = _swin(), _swin()
+    plain, wrapped = small_swin(), small_swin()
     reference = base(plain.parameters(), lr=1e-2)
     sam = SAM(base(wrapped.parameters(), lr=1e-2), wrapped, rho=rho)
-    for x, y in _batches(5):
-        _closure(plain, reference, x, y)()
+    for x, y in random_batches(5):
+        closure_of(plain, reference, x, y)()
         reference.step()
-        sam.step(_closure(wrapped, sam, x, y))
+        sam.step(closure_of(wrapped, sam, x, y))
     tolerance = {"rtol": 0.0, "atol": 0.0} if rho == 0 else {"rtol": 1e-5, "atol": 1e-6}
     for a, b in zip(plain.parameters(), wrapped.parameters(), strict=True):
         torch.testing.assert_close(a, b, **tolerance)
@@ -92,14 +48,14 @@ def test_rho_to_zero_is_the_base_optimizer(rho: float, base: type[torch.optim.Op
 def test_twenty_steps_on_swin_agree_with_an_independent_sam(adaptive: bool) -> None:
     from pytorch_optimizer import SAM as Reference
 
-    ours, theirs = _swin(), _swin()
+    ours, theirs = small_swin(), small_swin()
     sam = SAM(torch.optim.SGD(ours.parameters(), lr=1e-2, momentum=0.9), ours, rho=0.05, adaptive=adaptive)
     reference = Reference(
         theirs.parameters(), torch.optim.SGD, rho=0.05, adaptive=adaptive, lr=1e-2, momentum=0.9
     )
-    for x, y in _batches(20):
-        sam.step(_closure(ours, sam, x, y))
-        closure = _closure(theirs, reference, x, y)
+    for x, y in random_batches(20):
+        sam.step(closure_of(ours, sam, x, y))
+        closure = closure_of(theirs, reference, x, y)
         closure()
         reference.step(closure)
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
@@ -107,20 +63,20 @@ def test_twenty_steps_on_swin_agree_with_an_independent_sam(adaptive: bool) -> N
 
 
 def test_state_is_the_base_optimizers_and_survives_a_round_trip() -> None:
-    model = _swin()
+    model = small_swin()
     sam = SAM(torch.optim.AdamW(model.parameters(), lr=1e-2), model, rho=0.05)
-    first, second = _batches(2)
-    sam.step(_closure(model, sam, *first))
+    first, second = random_batches(2)
+    sam.step(closure_of(model, sam, *first))
     stored, weights = copy.deepcopy(sam.state_dict()), copy.deepcopy(model.state_dict())
-    sam.step(_closure(model, sam, *second))
+    sam.step(closure_of(model, sam, *second))
 
-    resumed = _swin()
+    resumed = small_swin()
     resumed.load_state_dict(weights)
     again = SAM(torch.optim.AdamW(resumed.parameters(), lr=1e-2), resumed, rho=0.05)
     again.load_state_dict(stored)
     assert again.param_groups is again.base.param_groups
     assert again.state is again.base.state
-    again.step(_closure(resumed, again, *second))
+    again.step(closure_of(resumed, again, *second))
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), resumed.parameters(), strict=True))
 
 
@@ -129,7 +85,7 @@ def test_a_scheduler_bound_to_sam_moves_the_base() -> None:
     sam = SAM(torch.optim.SGD(model.parameters(), lr=1.0), model, rho=0.05)
     scheduler = torch.optim.lr_scheduler.StepLR(sam, 1, gamma=0.1)
     x, y = torch.randn(3, 2), torch.tensor([0, 1, 0])
-    sam.step(_closure(model, sam, x, y))
+    sam.step(closure_of(model, sam, x, y))
     scheduler.step()
     assert sam.base.param_groups[0]["lr"] == pytest.approx(0.1)
 
@@ -141,7 +97,7 @@ def test_both_passes_draw_the_same_masks_and_the_generator_ends_as_after_one() -
     model[0].register_forward_hook(lambda _m, _i, out: drawn.append(out.detach() != 0))
     x, y = torch.randn(4, 50), torch.tensor([0, 1, 0, 1])
     torch.manual_seed(5)
-    sam.step(_closure(model, sam, x, y))
+    sam.step(closure_of(model, sam, x, y))
     after = torch.get_rng_state()
     assert len(drawn) == 2
     assert torch.equal(drawn[0], drawn[1])
@@ -155,7 +111,7 @@ def test_batchnorm_statistics_are_those_of_one_pass() -> None:
     once = copy.deepcopy(model)
     sam = SAM(torch.optim.SGD(model.parameters(), lr=0.1), model, rho=0.5)
     x, y = torch.randn(8, 3), torch.randint(0, 2, (8,))
-    sam.step(_closure(model, sam, x, y))
+    sam.step(closure_of(model, sam, x, y))
     once(x)
     torch.testing.assert_close(model[1].running_mean, once[1].running_mean, rtol=0, atol=0)
     torch.testing.assert_close(model[1].running_var, once[1].running_var, rtol=0, atol=0)
@@ -165,12 +121,12 @@ def test_batchnorm_statistics_are_those_of_one_pass() -> None:
 
 @pytest.mark.parametrize("fails_at", [1, 2])
 def test_weights_are_never_left_perturbed(fails_at: int) -> None:
-    model = _swin()
+    model = small_swin()
     sam = SAM(torch.optim.SGD(model.parameters(), lr=0.1), model, rho=0.5)
     before = copy.deepcopy(model.state_dict())
-    ((x, y),) = _batches(1)
+    ((x, y),) = random_batches(1)
     calls = 0
-    inner = _closure(model, sam, x, y)
+    inner = closure_of(model, sam, x, y)
 
     def closure() -> torch.Tensor:
         nonlocal calls
@@ -186,7 +142,7 @@ def test_weights_are_never_left_perturbed(fails_at: int) -> None:
 
 
 def test_a_zero_gradient_takes_the_base_step_and_one_pass() -> None:
-    module, sam, closure = _quadratic([1.0, 4.0], [0.0, 0.0], rho=0.5)
+    module, sam, closure = quadratic([1.0, 4.0], [0.0, 0.0], rho=0.5)
     calls = 0
 
     def counted() -> torch.Tensor:
@@ -200,14 +156,14 @@ def test_a_zero_gradient_takes_the_base_step_and_one_pass() -> None:
 
 
 def test_a_gradient_that_is_not_finite_is_refused_and_changes_nothing() -> None:
-    module, sam, closure = _quadratic([1.0, float("inf")], [1.0, 1.0], rho=0.5)
+    module, sam, closure = quadratic([1.0, float("inf")], [1.0, 1.0], rho=0.5)
     with pytest.raises(FloatingPointError):
         sam.step(closure)  # type: ignore[arg-type]
     assert torch.equal(module.w.detach(), torch.ones(2))
 
 
 def test_weights_at_zero_give_asam_no_direction_and_the_base_steps() -> None:
-    module, sam, _ = _quadratic([1.0, 1.0], [0.0, 0.0], rho=0.5, adaptive=True)
+    module, sam, _ = quadratic([1.0, 1.0], [0.0, 0.0], rho=0.5, adaptive=True)
 
     def closure() -> torch.Tensor:
         sam.zero_grad()
@@ -279,7 +235,7 @@ def test_groups_keep_their_rates_and_what_has_no_gradient_takes_no_part() -> Non
 
 
 def test_hooks_run_once_a_step() -> None:
-    module, sam, closure = _quadratic([1.0, 4.0], [3.0, 1.0], rho=0.5)
+    module, sam, closure = quadratic([1.0, 4.0], [3.0, 1.0], rho=0.5)
     seen: list[str] = []
     sam.register_step_pre_hook(lambda *_: seen.append(f"before {module.w[1].item():.2f}"))
     sam.register_step_post_hook(lambda *_: seen.append(f"after {module.w[1].item():.2f}"))
@@ -288,7 +244,7 @@ def test_hooks_run_once_a_step() -> None:
 
 
 def test_an_added_group_is_stepped_and_loading_into_the_base_reaches_the_wrapper() -> None:
-    _, sam, closure = _quadratic([1.0, 4.0], [3.0, 1.0], rho=0.0)
+    _, sam, closure = quadratic([1.0, 4.0], [3.0, 1.0], rho=0.0)
     extra = nn.Parameter(torch.ones(1))
     sam.add_param_group({"params": [extra], "lr": 0.5})
 
@@ -351,115 +307,9 @@ def test_both_passes_draw_the_same_masks_on_a_gpu() -> None:
     sam = SAM(torch.optim.SGD(model.parameters(), lr=0.0), model, rho=0.05)
     drawn: list[torch.Tensor] = []
     model[0].register_forward_hook(lambda _m, _i, out: drawn.append(out.detach() != 0))
-    sam.step(_closure(model, sam, torch.ones(4, 50).cuda(), torch.tensor([0, 1, 0, 1]).cuda()))
+    sam.step(closure_of(model, sam, torch.ones(4, 50).cuda(), torch.tensor([0, 1, 0, 1]).cuda()))
     assert len(drawn) == 2
     assert torch.equal(drawn[0], drawn[1])
-
-
-def _micro_batch(sam: SAM, w: nn.Parameter, curvatures: list[list[float]]) -> Callable[[], torch.Tensor]:
-    """One image a row: losses 1/2 sum a w^2."""
-    a = torch.tensor(curvatures)
-
-    def closure() -> torch.Tensor:
-        sam.zero_grad()
-        losses = 0.5 * (a * w**2).sum(1)
-        losses.mean().backward()
-        return losses
-
-    return closure
-
-
-def test_micro_batches_climb_by_their_own_gradients() -> None:
-    module, sam, _ = _quadratic([0.0, 0.0], [3.0, 1.0], rho=0.5)
-    loss = sam.step(
-        [
-            _micro_batch(sam, module.w, [[1.0, 4.0]]),
-            _micro_batch(sam, module.w, [[4.0, 5.0], [0.0, 5.0], [4.0, 5.0], [0.0, 5.0]]),
-        ]
-    )
-    # First: g = (3, 4), e = (0.3, 0.4), gradient there (3.3, 5.6). Second, mean curvature (2, 5): g = (6, 5),
-    # ||g|| = sqrt(61), e = 0.5 (6, 5) / sqrt(61), gradient there (2, 5) (w + e). Images 1 and 4.
-    second = torch.tensor([2.0, 5.0]) * (torch.tensor([3.0, 1.0]) + 0.5 * torch.tensor([6.0, 5.0]) / 61**0.5)
-    mean = (torch.tensor([3.3, 5.6]) + 4 * second) / 5
-    torch.testing.assert_close(module.w.detach(), torch.tensor([3.0, 1.0]) - 0.1 * mean)
-    assert float(loss) == pytest.approx((6.5 + 2 * (18 + 2.5) + 2 * 2.5) / 5)
-
-
-def test_scalar_losses_weigh_the_same() -> None:
-    module, sam, _ = _quadratic([0.0, 0.0], [3.0, 1.0], rho=0.0)
-    first = _micro_batch(sam, module.w, [[1.0, 4.0]])
-    second = _micro_batch(sam, module.w, [[4.0, 5.0], [0.0, 5.0]])
-    loss = sam.step([lambda: first().mean(), lambda: second().mean()])
-    torch.testing.assert_close(
-        module.w.detach(), torch.tensor([3 - 0.1 * (3 + 6) / 2, 1 - 0.1 * (4 + 5) / 2])
-    )
-    assert float(loss) == pytest.approx((6.5 + 11.5) / 2)
-
-
-def test_accumulated_micro_batches_are_the_whole_batch_where_nothing_climbs() -> None:
-    whole, parts = _swin(), _swin()
-    one = SAM(torch.optim.SGD(whole.parameters(), lr=0.1, momentum=0.9), whole, rho=0.0)
-    several = SAM(torch.optim.SGD(parts.parameters(), lr=0.1, momentum=0.9), parts, rho=0.0)
-
-    def closure(model: nn.Module, sam: SAM, x: torch.Tensor, y: torch.Tensor) -> Callable[[], torch.Tensor]:
-        def run() -> torch.Tensor:
-            sam.zero_grad()
-            losses = F.cross_entropy(model(x), y, reduction="none")
-            losses.mean().backward()
-            return losses
-
-        return run
-
-    for x, y in _batches(3):
-        a = one.step(closure(whole, one, x, y))
-        b = several.step([closure(parts, several, x[:1], y[:1]), closure(parts, several, x[1:], y[1:])])
-        assert float(a) == pytest.approx(float(b), rel=1e-5)
-    for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
-
-
-def test_a_step_without_closures_is_refused() -> None:
-    _, sam, _ = _quadratic([1.0], [1.0], rho=0.5)
-    with pytest.raises(ValueError, match="no closure"):
-        sam.step([])
-
-
-def test_gradients_are_averaged_once_after_both_passes_and_clipped_afterwards() -> None:
-    events: list[str] = []
-    module, sam, closure = _quadratic([1.0, 4.0], [3.0, 1.0], rho=0.5)
-
-    def average(gradients: list[torch.Tensor]) -> None:
-        assert gradients[0] is next(module.parameters()).grad
-        events.append("average")
-
-    sam.average = average
-    sam.before_step = lambda: events.append("clip")
-
-    def counted() -> torch.Tensor:
-        events.append("pass")
-        return closure()  # type: ignore[operator]
-
-    sam.step(counted)
-    assert events == ["pass", "pass", "average", "clip"]
-    sam.step([counted, counted])
-    assert events[4:] == ["pass"] * 4 + ["average", "clip"]
-
-
-def test_a_gradient_that_is_not_finite_is_averaged_before_it_is_refused() -> None:
-    # Another process, whose gradient is finite, waits for this one's.
-    module, sam, closure = _quadratic([1.0, 4.0], [3.0, 1.0], rho=0.5)
-    averaged: list[torch.Tensor] = []
-    sam.average = averaged.extend
-
-    def spoilt() -> torch.Tensor:
-        loss = closure()  # type: ignore[operator]
-        next(module.parameters()).grad.fill_(torch.inf)  # type: ignore[union-attr]
-        return loss  # type: ignore[no-any-return]
-
-    with pytest.raises(FloatingPointError):
-        sam.step(spoilt)
-    assert len(averaged) == 1
-    torch.testing.assert_close(next(module.parameters()).detach(), torch.tensor([3.0, 1.0]))
 
 
 def test_a_negative_rho_is_refused() -> None:

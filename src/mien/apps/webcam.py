@@ -46,7 +46,6 @@ def show_webcam(
     prior: Prior = "training",
     view: str | Sequence[str] = "all",
     mirror: bool = True,
-    snapshots: Path = Path(),
     most_frames: int | None = None,
 ) -> WebcamSummary:
     """Show the camera until the window is closed, q or Escape is pressed, or a file has ended.
@@ -57,7 +56,6 @@ def show_webcam(
         prior: as in `Model.read`.
         view: as in `Model.read`.
         mirror: show the picture as a mirror does; faces are read as they are.
-        snapshots: folder of the pictures that the key s saves.
         most_frames: end after so many; none has no end.
 
     Raises:
@@ -67,7 +65,7 @@ def show_webcam(
     pygame = _pygame()
     with open_camera(camera) as opened:
         try:
-            return _Window(pygame, model, opened, prior, view, mirror, snapshots).run(most_frames)
+            return _Window(pygame, model, opened, prior, view, mirror).run(most_frames)
         except pygame.error as error:
             raise InputError(
                 f"there is no display to show the camera on ({error}); use mien predict, or set DISPLAY."
@@ -93,12 +91,11 @@ class _Window:
         prior: Prior,
         view: str | Sequence[str],
         mirror: bool,
-        snapshots: Path,
     ) -> None:
         self._pygame = pygame
         self._model, self._camera = model, camera
         self._prior, self._view = prior, view
-        self._mirror, self._snapshots = mirror, snapshots
+        self._mirror = mirror
         self._paused = False
         self._shown: deque[float] = deque(maxlen=_RECENT)
         self._latencies: deque[float] = deque(maxlen=_RECENT)
@@ -162,7 +159,7 @@ class _Window:
     def _save(self, picture: NDArray[np.uint8]) -> None:
         from PIL import Image
 
-        place = self._snapshots / time.strftime("mien-%Y%m%d-%H%M%S.png")
+        place = Path(time.strftime("mien-%Y%m%d-%H%M%S.png"))
         with replacing(place) as temporary:
             Image.fromarray(picture).save(temporary, format="PNG")
 

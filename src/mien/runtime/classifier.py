@@ -132,7 +132,6 @@ class Model(Classifier):
             first use.
         min_face: side of the smallest face that a named detector looks for, in pixels.
         threads: processor threads of onnxruntime.
-        max_bytes: a larger model file is refused.
         sha256: see `Classifier`.
 
     Raises:
@@ -146,14 +145,13 @@ class Model(Classifier):
         detector: Detector | DetectorName | None = "mtcnn",
         min_face: float = MIN_FACE,
         threads: int = 1,
-        max_bytes: int = MAX_BYTES,
         sha256: str | None = None,
     ) -> None:
         if isinstance(detector, str) and detector not in DETECTORS:
             raise InputError(
                 f"detector must be one of {', '.join(DETECTORS)} or a Detector, not {detector!r}."
             )
-        super().__init__(path, threads=threads, max_bytes=max_bytes, sha256=sha256)
+        super().__init__(path, threads=threads, sha256=sha256)
         self._detector = detector
         self.min_face = min_face
         """Side of the smallest face that a named detector looks for, in pixels."""

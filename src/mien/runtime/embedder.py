@@ -61,15 +61,14 @@ class OnnxEmbedder:
 
     Args:
         path: an ONNX file; none takes what `mien detector get mobileface` fetched.
-        threads: processor threads of onnxruntime.
 
     Raises:
         InputError: no such file, the network was not fetched yet, or the file is not such a network.
     """
 
-    def __init__(self, path: str | Path | None = None, *, threads: int = 1) -> None:
+    def __init__(self, path: str | Path | None = None) -> None:
         file = asset_path("mobileface") if path is None else Path(path)
-        self._session = open_session(file, threads, MAX_BYTES)
+        self._session = open_session(file, 1, MAX_BYTES)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         shape = inputs[0].shape if len(inputs) == 1 else []
         self._channels_last = len(shape) == 4 and shape[3] == 3

@@ -10,14 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mien.errors import InputError, UnreadableImage
 from mien.faces.named import DetectorName
 from mien.images import load_image
 from mien.runtime.classifier import Model
 from mien.runtime.face import Face
-from mien.runtime.probabilities import Prior, probabilities
+from mien.runtime.probabilities import Prior, check_prior_and_view
 from mien.runtime.video_file import VIDEO_SUFFIXES
 from mien.workers import in_processes
 
@@ -104,7 +102,7 @@ def predict_paths(
     Raises:
         InputError: at once, when the prior, the view or the workers cannot be used.
     """
-    probabilities(np.zeros((1, len(model.card.labels)), dtype=np.float32), model.card, prior=prior, view=view)
+    check_prior_and_view(model.card, prior, view)
     if workers < 1:
         raise InputError(f"workers must be 1 or more, not {workers}.")
     if workers > 1 and model.detector_name is None:

@@ -61,6 +61,16 @@ def probabilities(
     return shares
 
 
+def check_prior_and_view(card: ModelCard, prior: Prior, view: str | Sequence[str]) -> None:
+    """Refuse what `probabilities` would refuse, before any picture is looked at.
+
+    Raises:
+        InputError: as `probabilities`.
+    """
+    one_row = np.zeros((1, len(card.labels)), dtype=np.float32)
+    probabilities(one_row, card, prior=prior, view=view)
+
+
 def log_prior_ratio(card: ModelCard, prior: Prior) -> NDArray[np.float64]:
     """What a prior adds to the logits of each class.
 

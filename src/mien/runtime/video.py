@@ -24,7 +24,7 @@ from mien.runtime.face import PLACE_COLUMNS, Face
 from mien.runtime.following import Follower, follow
 from mien.runtime.journal import Journal
 from mien.runtime.people import SAME_PERSON, Embedder, join_tracks
-from mien.runtime.probabilities import Prior, probabilities
+from mien.runtime.probabilities import Prior, check_prior_and_view
 from mien.runtime.shares import BLOCK
 from mien.runtime.sighting import SeenFrame
 from mien.runtime.smoothing import WINDOW, smooth
@@ -155,8 +155,7 @@ def read_video(
 
 def _check(model: Model, settings: VideoSettings, tables: Sequence[str], annotated: str | None) -> None:
     """Before hours of work: whatever can be refused."""
-    no_face = np.zeros((1, len(model.card.labels)), dtype=np.float32)
-    probabilities(no_face, model.card, prior=settings.prior, view=settings.view)
+    check_prior_and_view(model.card, settings.prior, settings.view)
     for kind in tables:
         if kind not in TABLES:
             raise InputError(f"a timeline is written as {', '.join(TABLES)}, not {kind}.")

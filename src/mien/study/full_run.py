@@ -13,6 +13,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -77,7 +78,7 @@ def reproduce_full(
     """
     recipes = recipe_columns(find_recipe(recipe))
     manifest = load_prepared(data).manifest
-    manifest_hash = manifest.hash()
+    study = _Study(out, data, manifest.hash(), keep, reporter)
 
     def plan() -> tuple[PlannedRun, ...]:
         whole = plan_full(recipes, rho=tuned_radius(out), epochs=epochs, threads=threads)
@@ -88,13 +89,13 @@ def reproduce_full(
         _take(keep, out)
     for run in plan():
         if not (run.tuned and tuned_radius(out) is None):
-            saved_run(out / run.name, run.config, manifest_hash)
+            saved_run(out / run.name, run.config, study.manifest_hash)
     say_full_plan(out, plan(), reporter)
     try:
         tried: set[str] = set()
-        while (name := _work(out, data, plan(), tried, keep, reporter)) is not None:
+        while (name := study.work(plan(), tried)) is not None:
             tried.add(name)
-        _compare_separation(out, data, keep, reporter)
+        study.compare_separation()
         write_verdicts(out)
         # One report holds runs that learned one target; the others are in the verdicts.
         alike = [run for run in plan() if run.config.training_set.target is None]
@@ -150,6 +151,80 @@ def tuned_radius(out: Path) -> float | None:
     return chosen_radius(accuracies) if len(accuracies) == len(RADII) else None
 
 
+@dataclass(frozen=True)
+class _Study:
+    """One process's part in a study."""
+
+    out: Path
+    data: Path
+    manifest_hash: str
+    """Of the data."""
+    keep: Path | None
+    reporter: Reporter
+
+    def work(self, plan: Sequence[PlannedRun], tried: Set[str]) -> str | None:
+        """Do the first run that nobody does and that was not tried before; returns its name, if there was
+        one."""
+        rho = tuned_radius(self.out)
+        for number, run in enumerate(plan, start=1):
+            if run.name in tried or (run.tuned and rho is None) or _is_done(self.out, run):
+                continue
+            with _claimed(self.out, run.name) as ours:
+                if not ours or _is_done(self.out, run):
+                    continue
+                if run.column == "swin_se_sam":
+                    _adopt(self.out, run, rho)
+                place = f"{run.name} ({number} of {len(plan)}, step {run.step})"
+                self._do(run, place, StudyReporter(self.reporter, self.out, plan))
+                return run.name
+        return None
+
+    def _do(self, run: PlannedRun, place: str, telling: Reporter) -> None:
+        folder = self.out / run.name
+        try:
+            saved = saved_run(folder, run.config, self.manifest_hash)
+            complete(folder, run.config, saved, self.data, place, telling)
+            self.judge(run)
+        except TrainingDiverged as error:
+            # One setting that does not train is a result, and no reason to leave out the others.
+            write_json(folder / FAILED, {"error": str(error)})
+            self.reporter.say(f"{run.name}: {error}")
+        if self.keep is not None:
+            _keep(self.out, run, self.keep)
+        write_verdicts(self.out)
+
+    def judge(self, run: PlannedRun) -> None:
+        """What needs the run's weights, right after training."""
+        folder = self.out / run.name
+        if not (folder / BEST).is_file():
+            return
+        model, target = open_model(folder), run.config.training_set.target
+        if run.analyses:
+            analyse(model, self.data, folder, run.analyses, target=target, reporter=self.reporter)
+        for name in run.judged_on:
+            evaluate_model(model, self.data, target=name, out=judged_folder(self.out, run.name, name))
+
+    def compare_separation(self) -> None:
+        """C7: the features of Swin against those of ResNet-50 on the test images, while both have weights."""
+        folders = [self.out / name for name in SEPARATION_RUNS]
+        path = self.out / SEPARATION
+        if path.exists() or not all((folder / BEST).is_file() for folder in folders):
+            return
+        prepared = load_prepared(self.data)
+        runs = [read_run(folder) for folder in folders]
+        targets = split_targets(prepared, None, "test", runs[0].labels)
+        features = [
+            network_features(run.model(), prepared.pack, targets.pack_rows, run.config.model)[1]
+            for run in runs
+        ]
+        self.reporter.say(f"comparing the features of {' and '.join(SEPARATION_RUNS)}")
+        comparison = compare_features(features[0], features[1], targets.labels, targets.classes)
+        write_json(path, comparison.to_dict())
+        if self.keep is not None:
+            self.keep.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, self.keep / SEPARATION)
+
+
 def _only(plan: Sequence[PlannedRun], columns: Sequence[str]) -> tuple[PlannedRun, ...]:
     known = list(dict.fromkeys(run.column for run in plan))
     for name in columns:
@@ -168,42 +243,6 @@ def _possible(plan: Sequence[PlannedRun], annotations: Mapping[str, Sequence[str
             judged_on = tuple(name for name in run.judged_on if name in annotations)
             possible.append(dataclasses.replace(run, judged_on=judged_on))
     return tuple(possible)
-
-
-def _work(
-    out: Path,
-    data: Path,
-    plan: Sequence[PlannedRun],
-    tried: Set[str],
-    keep: Path | None,
-    reporter: Reporter,
-) -> str | None:
-    """Do the first run that nobody does and that was not tried before; returns its name, if there was one."""
-    rho = tuned_radius(out)
-    manifest_hash = load_prepared(data).manifest.hash()
-    for number, run in enumerate(plan, start=1):
-        if run.name in tried or (run.tuned and rho is None) or _is_done(out, run):
-            continue
-        with _claimed(out, run.name) as ours:
-            if not ours or _is_done(out, run):
-                continue
-            if run.column == "swin_se_sam":
-                _adopt(out, run, rho)
-            place = f"{run.name} ({number} of {len(plan)}, step {run.step})"
-            try:
-                saved = saved_run(out / run.name, run.config, manifest_hash)
-                telling = StudyReporter(reporter, out, plan)
-                complete(out / run.name, run.config, saved, data, place, telling)
-                _judge(out, run, data, reporter)
-            except TrainingDiverged as error:
-                # One setting that does not train is a result, and no reason to leave out the others.
-                write_json(out / run.name / FAILED, {"error": str(error)})
-                reporter.say(f"{run.name}: {error}")
-            if keep is not None:
-                _keep(out, run, keep)
-            write_verdicts(out)
-            return run.name
-    return None
 
 
 def _is_scored(run: Path) -> bool:
@@ -227,18 +266,6 @@ def _is_done(out: Path, run: PlannedRun) -> bool:
 def judged_folder(out: Path, run: str, annotation: str) -> Path:
     """Where a run's answers under another annotation's labels are kept."""
     return out / f"{run}-on-{annotation}"
-
-
-def _judge(out: Path, run: PlannedRun, data: Path, reporter: Reporter) -> None:
-    """What needs the run's weights, right after training."""
-    folder = out / run.name
-    if not (folder / BEST).is_file():
-        return
-    model, target = open_model(folder), run.config.training_set.target
-    if run.analyses:
-        analyse(model, data, folder, run.analyses, target=target, reporter=reporter)
-    for name in run.judged_on:
-        evaluate_model(model, data, target=name, out=judged_folder(out, run.name, name))
 
 
 def _adopt(out: Path, run: PlannedRun, rho: float | None) -> None:
@@ -289,22 +316,3 @@ def _take(keep: Path, out: Path) -> None:
             copy_small(source, out / source.name)
         elif source.name == SEPARATION and not (out / SEPARATION).exists():
             shutil.copy2(source, out / SEPARATION)
-
-
-def _compare_separation(out: Path, data: Path, keep: Path | None, reporter: Reporter) -> None:
-    """C7: the features of Swin against those of ResNet-50 on the test images, while both have weights."""
-    folders = [out / name for name in SEPARATION_RUNS]
-    if (out / SEPARATION).exists() or not all((folder / BEST).is_file() for folder in folders):
-        return
-    prepared = load_prepared(data)
-    runs = [read_run(folder) for folder in folders]
-    targets = split_targets(prepared, None, "test", runs[0].labels)
-    features = [
-        network_features(run.model(), prepared.pack, targets.pack_rows, run.config.model)[1] for run in runs
-    ]
-    reporter.say(f"comparing the features of {' and '.join(SEPARATION_RUNS)}")
-    comparison = compare_features(features[0], features[1], targets.labels, targets.classes)
-    write_json(out / SEPARATION, comparison.to_dict())
-    if keep is not None:
-        keep.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(out / SEPARATION, keep / SEPARATION)

@@ -72,7 +72,7 @@ def train_run(config: RunConfig, data: Path, out: Path, *, reporter: Reporter) -
     prepared = load_prepared(data)
     loop, training = _assemble(config, prepared, out, reporter)
     loop.devices.start()
-    record = _record(config, prepared, training, loop, data, out)
+    record = _record(loop, training, prepared, data)
     if loop.devices.is_first:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / RUN, record)
@@ -199,10 +199,9 @@ def predict_shared(
     return np.concatenate([dealt[i % devices.count][i // devices.count] for i in range(len(starts))])
 
 
-def _record(
-    config: RunConfig, prepared: Prepared, training: Targets, loop: TrainingLoop, data: Path, out: Path
-) -> dict[str, Any]:
+def _record(loop: TrainingLoop, training: Targets, prepared: Prepared, data: Path) -> dict[str, Any]:
     """run.json: what a result depends on besides the config."""
+    config, out = loop.config, loop.run
     packages = ("torch", "timm", "lightning-fabric", "numpy", "polars", "scikit-learn")
     starting = _starting_weights(config.model.pretrained)
     teachers = [] if loop.step.teacher is None else loop.step.teacher.records

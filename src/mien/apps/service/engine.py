@@ -28,7 +28,7 @@ from mien.faces.detector import Detections
 from mien.images import load_image
 from mien.runtime.classifier import Model
 from mien.runtime.face import Face, faces_of
-from mien.runtime.probabilities import Prior, probabilities
+from mien.runtime.probabilities import Prior, check_prior_and_view, probabilities
 
 _REMEMBERED: Final = 0.9
 """Weight of the seconds a picture took before in what they are now."""
@@ -52,10 +52,7 @@ class ReadOptions:
     """Confidence below which an answer is marked as abstained; none takes the card's."""
 
     def __post_init__(self) -> None:
-        # One row stands for all: what does not fit is told before any picture is looked at.
-        probabilities(
-            np.zeros((1, len(self.card.labels)), np.float32), self.card, prior=self.prior, view=self.view
-        )
+        check_prior_and_view(self.card, self.prior, self.view)
 
     @property
     def labels(self) -> tuple[str, ...]:
