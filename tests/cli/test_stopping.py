@@ -18,6 +18,14 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 DONE, FAILED, USAGE, INTERRUPTED, CLOSED_PIPE = 0, 1, 2, 130, 141
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_heard():
+    """A shell's background jobs ignore SIGINT, and so would the tests of one and what they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def crops(tmp_path_factory):
     """So many pictures that reading them outlasts a test's patience; most are links to one file."""
@@ -85,7 +93,10 @@ def test_ctrl_c_in_a_real_process(seconds, crops, tmp_path):
     else:
         time.sleep(seconds)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    try:
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
     if seconds is None:
         assert said == f"mien: stopped; {table} was not written.\n"
     # While modules are imported Python may end itself by the signal afterwards, which a shell calls 130 too.

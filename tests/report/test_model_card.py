@@ -11,6 +11,9 @@ import pytest
 
 from mien.card import USE_WARNING
 from mien.cli import run
+from mien.evaluate.models import open_model
+from mien.evaluate.prior import with_prior
+from mien.evaluate.run import evaluate_model
 from mien.evaluate.split import read_evaluation
 
 
@@ -58,6 +61,31 @@ def test_it_has_every_section_and_warns(card: str) -> None:
     assert USE_WARNING in card
     assert "Less than half is found of" in card
     assert "### Confidence" in card
+
+
+def test_it_has_the_figures_of_the_file_itself(card: str, exported: Path) -> None:
+    entries = read_evaluation(exported / "run", "test")
+    assert entries is not None
+    table = card.split("### This file")[1].split("###")[0]
+    (row,) = re.findall(r"^\| test \| all \| (.+) \|$", table, flags=re.MULTILINE)
+    assert row.split(" | ") == [
+        f"{entries[0]['count']:,}",
+        *(f"{100 * entries[0][name]:.2f} %" for name in ("accuracy", "macro_recall")),
+    ]
+
+
+def test_each_prior_is_scored_as_the_runtime_answers_under_it(
+    card: str, exported: Path, drawn_folder: Path
+) -> None:
+    table = card.split("### The prior at use")[1].split("###")[0]
+    rows = dict(re.findall(r"^\| (training|moderate|uniform) \| (.+) \|$", table, flags=re.MULTILINE))
+    for prior, row in rows.items():
+        model = with_prior(open_model(exported / "model.onnx"), prior)  # type: ignore[arg-type]
+        (figures, *_), _ = evaluate_model(model, drawn_folder)
+        accuracy, _, recall, _ = row.split(" | ")
+        assert accuracy == f"{100 * figures['accuracy']:.1f} %"
+        assert recall == f"{100 * figures['macro_recall']:.1f} %"
+    assert list(rows) == ["training", "moderate", "uniform"]
 
 
 def test_it_holds_no_path_of_the_machine(card: str, trained: Path, exported: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from mien.card import ModelCard
 from mien.cli.parser import new_parser
 from mien.cli.stopping import on_ctrl_c
 
@@ -60,9 +61,11 @@ def _export(options: Namespace) -> None:
         f"classes {', '.join(card.labels)}"
     )
     written = write_model_card(options.run, path.with_name(NAME), card, file=path.name)
-    print(f"{written}: what to tell who uses it")  # noqa: T201
+    shipped = path
     if options.int8:
-        _export_int8(options, path)
+        shipped, card = _export_int8(options, path)
+        write_model_card(options.run, written, card, file=shipped.name)
+    print(f"{written}: what to tell who uses {shipped.name}")  # noqa: T201
     if options.openvino:
         from mien.export.openvino import export_openvino
 
@@ -71,7 +74,7 @@ def _export(options: Namespace) -> None:
         print(f"{network}: OpenVINO, its logits lie up to {difference:.0e} from torch's")  # noqa: T201
 
 
-def _export_int8(options: Namespace, source: Path) -> None:
+def _export_int8(options: Namespace, source: Path) -> tuple[Path, ModelCard]:
     from mien.export.comparison import comparison_table
     from mien.export.int8 import export_int8
 
@@ -82,3 +85,4 @@ def _export_int8(options: Namespace, source: Path) -> None:
         f"{path}: int8 {made.method}, {100 * made.loss:.2f} points of the validation accuracy lost, "
         f"temperature {made.card.temperature:.3f}"
     )
+    return path, made.card

@@ -17,6 +17,7 @@ from mien.files import write_text
 from mien.report.class_sections import classes_section
 from mien.report.confidence_sections import confidence_section
 from mien.report.document import Section, Table, Text, block_lines
+from mien.report.prior_section import prior_section
 from mien.report.provenance import provenance_tables
 from mien.report.robustness_section import robustness_section
 from mien.report.runs import read_runs
@@ -74,8 +75,10 @@ def model_card_markdown(columns: tuple[Column, ...], card: ModelCard, *, file: s
         *_section("How to use", [_example(file)]),
         *_section("Training data", _training_data(column, card)),
         *_section("Evaluation", [_evaluated(column)]),
+        *_blocks(_file_section(card, file)),
         *_blocks(figures_section(columns)),
         *_blocks(classes_section(columns)),
+        *_blocks(prior_section(column, card)),
         *_blocks(confidence_section(columns)),
         *_blocks(robustness_section(columns)),
         *_section("Limitations", _limitations(column, card)),
@@ -131,6 +134,29 @@ def _blocks(section: Section | None) -> list[str]:
         return []
     kept = [block for block in section.blocks if isinstance(block, Text | Table)]
     return ["", f"### {section.heading}", *(line for block in kept for line in ["", *block_lines(block)])]
+
+
+def _file_section(card: ModelCard, file: str) -> Section | None:
+    """What was measured with the file itself, which rounds where the run did not; None where nothing was."""
+    measured = [entry for entry in card.metrics if "macro_recall" in entry["values"]]
+    if not measured:
+        return None
+    rows = [
+        (
+            entry["split"],
+            f"{entry['labels']}",
+            f"{entry['count']:,}",
+            *(f"{100 * entry['values'][name]:.2f} %" for name in ("accuracy", "macro_recall")),
+        )
+        for entry in measured
+    ]
+    table = Table(
+        f"{file}: what mien evaluate {file} --data DATA gives again",
+        ("split", "classes", "images", "accuracy", "macro recall"),
+        tuple(rows),
+        notes=("The tables below are of the run in fp32.",),
+    )
+    return Section("This file", (table,))
 
 
 def _details(column: Column, card: ModelCard) -> list[str]:
