@@ -300,7 +300,7 @@ def test_starting_weights_of_other_classes_keep_dans_new_centres(tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_comparator_learns_a_handful_of_drawn_faces_and_exports(name: str, tmp_path: Path) -> None:
+def test_a_comparator_learns_a_handful_of_drawn_faces(name: str) -> None:
     model, drawn = shallow(name), draw_faces(8, size=48, seed=3, frontal=True)
     x = torch.from_numpy(to_input(drawn.images, size=48, channels=1, mean=0.5, std=0.5))
     targets = torch.eye(8)[torch.from_numpy(drawn.labels)]
@@ -316,12 +316,6 @@ def test_a_comparator_learns_a_handful_of_drawn_faces_and_exports(name: str, tmp
         own.append(losses[1].item())
     assert entropy[-1] < 0.75 * entropy[0]
     assert own[-1] < 0.9 * own[0] or not model.has_own_loss
-
-    path = tmp_path / "m.onnx"
-    export_model(model.eval(), ModelCard("m", EMOTIONS, 48, 1, 0.5, 0.5), path)
-    with torch.inference_mode():
-        assert model(x).std() > 0.01  # otherwise the check below could not fail
-    check_export(model, path, drawn.images)
 
 
 @pytest.mark.soak
