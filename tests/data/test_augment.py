@@ -15,6 +15,16 @@ from mien.data.augment import augment_faces
 from mien.preprocess import to_input
 
 NONE = AugmentConfig(rotation=0, autocontrast=0)
+EVERYTHING = AugmentConfig(
+    translation=0.1,
+    scale=0.1,
+    flip=0.5,
+    brightness=0.2,
+    contrast=0.2,
+    low_resolution=0.5,
+    noise=0.5,
+    erasing=0.5,
+)
 MODEL = ModelConfig()
 
 
@@ -354,19 +364,9 @@ def test_what_is_off_draws_nothing() -> None:
 @pytest.mark.parametrize(("channels", "wanted", "size"), [(1, 1, 48), (1, 3, 64), (3, 1, 32), (3, 3, 48)])
 def test_faces_stay_on_their_device(channels: int, wanted: int, size: int) -> None:
     # The meta device refuses to be mixed with the CPU, as any accelerator does.
-    everything = AugmentConfig(
-        translation=0.1,
-        scale=0.1,
-        flip=0.5,
-        brightness=0.2,
-        contrast=0.2,
-        low_resolution=0.5,
-        noise=0.5,
-        erasing=0.5,
-    )
     faces = torch.zeros(8, channels, 48, 48, dtype=torch.uint8, device="meta")
     model = ModelConfig(channels=wanted, size=size)  # type: ignore[arg-type]
-    x = _run(faces, everything, model, rotated=torch.ones(8, dtype=torch.bool))
+    x = _run(faces, EVERYTHING, model, rotated=torch.ones(8, dtype=torch.bool))
     assert x.device.type == "meta"
     assert x.shape == (8, wanted, size, size)
     assert x.dtype == torch.float32
@@ -374,19 +374,9 @@ def test_faces_stay_on_their_device(channels: int, wanted: int, size: int) -> No
 
 
 def test_a_batch_depends_on_its_seed_alone() -> None:
-    everything = AugmentConfig(
-        translation=0.1,
-        scale=0.1,
-        flip=0.5,
-        brightness=0.2,
-        contrast=0.2,
-        low_resolution=0.5,
-        noise=0.5,
-        erasing=0.5,
-    )
     faces = _faces(8)
     torch.manual_seed(1)
-    first = _run(faces, everything, seed=4)
+    first = _run(faces, EVERYTHING, seed=4)
     torch.manual_seed(2)
-    assert torch.equal(first, _run(faces, everything, seed=4))
-    assert not torch.equal(first, _run(faces, everything, seed=5))
+    assert torch.equal(first, _run(faces, EVERYTHING, seed=4))
+    assert not torch.equal(first, _run(faces, EVERYTHING, seed=5))

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 CONTINUES = "stopped; the same command continues where it stopped."
-NOTHING_WRITTEN = "stopped; nothing was written."
 
 
 @contextmanager

@@ -8,10 +8,11 @@ import numpy as np
 
 from mien.card import ModelCard
 from mien.evaluate.bootstrap import bootstrap_intervals
+from mien.evaluate.prior import prior_shift
 from mien.report.document import Section, Table, Text
 from mien.report.tables import Column
 from mien.report.wording import percent, percent_interval
-from mien.runtime.probabilities import NamedPrior, log_prior_ratio
+from mien.runtime.probabilities import NamedPrior
 
 _FIGURES: Final = ("accuracy", "macro_recall")
 
@@ -33,9 +34,7 @@ def prior_section(column: Column, card: ModelCard) -> Section | None:
     logits = run.tensors["logits"].astype(np.float64) / card.temperature
     rows, values = [], {}
     for prior in get_args(NamedPrior):
-        # A class that training lacks is never answered; minus infinity has no place in a resample.
-        moved = logits + np.maximum(log_prior_ratio(card, prior), -1e4)
-        found = bootstrap_intervals(labels, [moved], _FIGURES)
+        found = bootstrap_intervals(labels, [logits + prior_shift(card, prior)], _FIGURES)
         values[prior] = {name: found[name].to_dict() for name in _FIGURES}
         rows.append(
             (

@@ -9,15 +9,6 @@ from pathlib import Path
 from mien.errors import InputError
 
 
-def header_of(path: Path) -> list[str]:
-    """The stripped names of a csv's first line; empty when it cannot be read as text."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return [name.strip() for name in next(csv.reader(file), [])]
-    except (csv.Error, UnicodeDecodeError):
-        return []
-
-
 def lines_of(path: Path, name: str, delimiter: str = ",") -> Iterator[list[str]]:
     """The cells of each line, header and blank ones included.
 
